@@ -1,0 +1,57 @@
+"""tpwidgets: measure, show and explain the throughput of LLM endpoints.
+
+The public names are imported on first use, so that ``import tpwidgets`` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Endpoint": "endpoints",
+    "Explorer": "widgets",
+    "Measurement": "run",
+    "Price": "cost",
+    "Run": "run",
+    "load": "store",
+    "measure": "run",
+    "run_sync": "nesting",
+    "simulate": "simulator",
+    "start": "run",
+    "EndpointError": "errors",
+    "MeasurementError": "errors",
+    "SettingsError": "errors",
+    "TpwidgetsError": "errors",
+}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+if TYPE_CHECKING:
+    from .cost import Price as Price
+    from .endpoints import Endpoint as Endpoint
+    from .errors import EndpointError as EndpointError
+    from .errors import MeasurementError as MeasurementError
+    from .errors import SettingsError as SettingsError
+    from .errors import TpwidgetsError as TpwidgetsError
+    from .nesting import run_sync as run_sync
+    from .run import Measurement as Measurement
+    from .run import Run as Run
+    from .run import measure as measure
+    from .run import start as start
+    from .simulator import simulate as simulate
+    from .store import load as load
+    from .widgets import Explorer as Explorer
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{home}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

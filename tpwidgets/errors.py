@@ -1,0 +1,45 @@
+"""What can go wrong, as exceptions whose message says what to do. None ever holds a key."""
+
+from difflib import get_close_matches
+from typing import Any
+
+
+class TpwidgetsError(Exception):
+    """The base of every exception that tpwidgets raises on purpose."""
+
+
+class SettingsError(TpwidgetsError, ValueError):
+    """A setting was refused; the message names it, its value and what is allowed."""
+
+
+class EndpointError(TpwidgetsError):
+    """The endpoint could not be used.
+
+    Attributes
+    ----------
+    kind : str
+        ``unreachable``, ``tls``, ``auth``, ``not_found``, ``model``, ``timeout``, ``no_stream``,
+        ``empty_stream``, ``context``, ``rate_limited``, ``http``, ``missing_key``.
+    """
+
+    def __init__(self, message: str, kind: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class MeasurementError(TpwidgetsError):
+    """The measurement itself failed (its worker process died, say)."""
+
+
+def refuse_unknown(kwargs: dict[str, Any], known: list[str], where: str) -> None:
+    """Raise a TypeError that names the nearest known keyword, if any keyword is left over.
+
+    Raises
+    ------
+    TypeError
+        For the first keyword in `kwargs`.
+    """
+    for name in kwargs:
+        near = get_close_matches(name, known, n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(known)}."
+        raise TypeError(f"{where} got an unexpected keyword argument {name!r}.{hint}")

@@ -1,0 +1,95 @@
+"""What one request and one operating point's window left behind: the engine's whole output.
+
+A worker makes samples, a run keeps them, metrics turn them into operating points. All times are
+the worker's monotonic clock; ``*_s`` in seconds since the worker's clock began, ``*_ms`` in
+milliseconds since the request was handed to the socket ("sent").
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Sample:
+    """One request as the worker saw it. A failed or stopped request is a sample too."""
+
+    request_id: str
+    slot: int
+    """Which of the concurrent users sent it."""
+    concurrency: int
+    """The level in force when the request ended."""
+    phase: str = "warmup"
+    """``warmup``, ``measured`` (ended inside the level's window) or ``cooldown``."""
+    status: str = "ok"
+    """``ok``, ``http_error``, ``rate_limited``, ``timeout``, ``disconnected``, ``malformed``,
+    ``refused``, ``stopped``."""
+    http_status: int | None = None
+    message: str = ""
+    sent_s: float = 0.0
+    connect_ms: float | None = None
+    """How long opening the connection took (DNS, TCP, TLS), before `sent`; None if it was reused."""
+    reused_connection: bool = False
+    headers_ms: float | None = None
+    """sent → response headers (not TTFT)."""
+    ttfo_ms: float | None = None
+    """sent → first non-reasoning output."""
+    token_ms: list[float] = field(default_factory=list)
+    """sent → arrival of each chunk that carried content, reasoning or a tool call."""
+    ended_ms: float = 0.0
+    """sent → [DONE], close or failure."""
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    output_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    first_chunk_tokens: int = 1
+    requested_tokens: int = 0
+    token_source: str = "usage"  # noqa: S105
+    """``usage`` (the server's count) or ``chunks`` (an estimate: one token per chunk)."""
+    finish_reason: str | None = None
+    merged_chunks: int = 0
+    """Token chunks whose stamp they share with an earlier chunk of the same socket read."""
+    stamp: str = "kernel"
+    """Where arrivals were stamped: ``kernel``, ``socket`` or ``httpx``."""
+
+    @property
+    def ended_s(self) -> float:
+        """When the last token arrived, or the failure, in seconds on the worker's clock."""
+        last = self.token_ms[-1] if self.status == "ok" and self.token_ms else self.ended_ms
+        return self.sent_s + last / 1000
+
+    @property
+    def ttft_ms(self) -> float | None:
+        """sent → first chunk with a non-empty content, reasoning or tool-call delta."""
+        return self.token_ms[0] if self.token_ms else None
+
+    @property
+    def e2e_ms(self) -> float | None:
+        """sent → last token chunk (not [DONE], not the usage chunk); None unless it ended well."""
+        return self.token_ms[-1] if self.status == "ok" and self.token_ms else None
+
+    @property
+    def tpot_ms(self) -> float | None:
+        """(e2e − ttft) / (output tokens − tokens in the first chunk); None below two tokens."""
+        rest = (self.output_tokens or 0) - self.first_chunk_tokens
+        if self.status != "ok" or len(self.token_ms) < 2 or rest < 1:
+            return None
+        return (self.token_ms[-1] - self.token_ms[0]) / rest
+
+
+@dataclass(slots=True)
+class Window:
+    """The span of one operating point in which counting took place (closed loop).
+
+    It opens when every slot has been refilled at least once since the level began, and closes
+    before the first slot is left empty. While it is still open, `end_s` is "now".
+    """
+
+    concurrency: int
+    start_s: float
+    end_s: float
+    in_flight_mean: float = 0.0
+    """Time-weighted mean of requests in flight inside the window."""
+    client_error_ms: list[float] = field(default_factory=list)
+    """How late stamps can have been, sampled through the window."""
+    closed: bool = False
+    note: str = ""
+    """Why the level ended other than as asked (stopped, failures, time); empty otherwise."""
