@@ -1,0 +1,179 @@
+"""What the numbers are called, and how they are written for humans: each in one place.
+
+Units stand in the names: ``_ms`` milliseconds, ``_s`` seconds on the worker's clock, ``_tps``
+tokens per second, ``_pct`` percent; ``_lo`` and ``_hi`` bound the 95 % interval.
+"""
+
+from collections.abc import Mapping
+from math import floor, isfinite, log10
+
+MISSING = "–"
+
+PERCENTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+
+LATENCIES = {
+    "ttft": "time to first token: request sent → first chunk with content, reasoning or tool call",
+    "tpot": "time per output token: (e2e − ttft) / (output tokens − those in the first chunk)",
+    "itl": "inter-token latency: the chunk gap where a chunk is one token; empty where it isn't",
+    "gap": "chunk gap: time between successive token chunks, pooled over requests",
+    "e2e": "end to end: request sent → last token chunk (not [DONE], not the usage chunk)",
+    "ttfo": "time to first output: request sent → first output that isn't reasoning",
+}
+
+
+def _with_interval(name: str, definition: str) -> dict[str, tuple[str, str]]:
+    return {
+        name: ("float64", definition),
+        f"{name}_lo": ("float64", f"lower 95 % bound of {name}"),
+        f"{name}_hi": ("float64", f"upper 95 % bound of {name}"),
+    }
+
+
+def _percentile_columns() -> dict[str, tuple[str, str]]:
+    columns: dict[str, tuple[str, str]] = {}
+    for latency, definition in LATENCIES.items():
+        for label in PERCENTILES:
+            columns |= _with_interval(f"{latency}_{label}_ms", f"{label} of {definition}; ms")
+    for label, p in PERCENTILES.items():
+        enough = f"n ≥ {round(10 / (1 - p))}"
+        columns[f"ttft_{label}_firm"] = ("bool", f"whether ttft_{label}_ms is firm: {enough}")
+    return columns
+
+
+_POINT: dict[str, tuple[str, str]] = {
+    "concurrency": ("int64", "asked concurrency: requests kept in flight"),
+    "n": ("int64", "requests that ended well inside the window; the percentiles pool these"),
+    "n_failed": ("int64", "requests that failed inside the window (stopped ones apart)"),
+    "n_stopped": ("int64", "requests that the user or the end of the run cut short"),
+    "n_rate_limited": ("int64", "requests refused by a rate limit; part of n_failed"),
+    "error_rate": ("float64", "n_failed / (n + n_failed), 0 to 1"),
+    "window_start_s": ("float64", "when counting began, s on the worker's clock"),
+    "window_end_s": ("float64", "when counting ended, s on the worker's clock"),
+    "window_s": ("float64", "how long counting took, s"),
+    **_with_interval(
+        "output_tps", "output tokens that arrived inside the window / its length; tokens per second"
+    ),
+    "input_tps": ("float64", "prompt tokens, credited at first token / window; tokens per second"),
+    "total_tps": ("float64", "output_tps + input_tps; tokens per second"),
+    **_with_interval("rps", "requests that ended well inside the window / its length; per second"),
+    **_percentile_columns(),
+    "ttft_p95_incl_failures_ms": ("float64", "ttft_p95_ms with each failure counted as +∞; ms"),
+    "e2e_p95_incl_failures_ms": ("float64", "e2e_p95_ms with each failure counted as +∞; ms"),
+    **_with_interval(
+        "user_tps_p50", "what one stream's user sees: 1000 / tpot_p50_ms; tokens per second"
+    ),
+    "e2e_tps_p50": (
+        "float64",
+        "median of output_tokens / e2e; tokens per second, waiting included",
+    ),
+    "tokens_per_chunk": ("float64", "output tokens (the server's count) / token chunks"),
+    "merged_pct": ("float64", "chunks that share their stamp with an earlier one; %"),
+    "in_flight_mean": ("float64", "achieved concurrency: time-weighted mean of requests in flight"),
+    "client_error_p99_ms": ("float64", "how late this tool's stamps can be, p99; ms"),
+    "client_limited": ("bool", "whether this tool, not the endpoint, was the limit (see note)"),
+    "prompt_tokens_mean": ("float64", "mean prompt tokens of a request, by the server's count"),
+    "output_tokens_mean": ("float64", "mean output tokens of a request, reasoning included"),
+    "reasoning_tokens_mean": ("float64", "mean reasoning tokens of a request"),
+    "cached_pct": ("float64", "prompt tokens that the server took from its cache; %"),
+    "short_output_pct": ("float64", "requests with fewer output tokens than requested; %"),
+    "estimated": ("bool", "whether tokens were counted as chunks, for want of the server's count"),
+    "billed_input_tokens": (
+        "Int64",
+        "prompt tokens of the window's requests, failed ones included",
+    ),
+    "billed_output_tokens": (
+        "Int64",
+        "output tokens of the window's requests, failed ones included",
+    ),
+    "input_per_output": ("float64", "billed_input_tokens / billed_output_tokens"),
+    "new_connections": ("int64", "requests in the window that opened a connection"),
+    "note": ("object", "what a reader has to know about this point; empty if nothing"),
+    "provisional": ("bool", "whether the window was still open"),
+}
+
+_REQUEST: dict[str, tuple[str, str]] = {
+    "request_id": ("object", "sent as x-request-id, so that a server's log can be joined"),
+    "concurrency": ("int64", _POINT["concurrency"][1]),
+    "phase": ("object", "warmup, measured or cooldown: where in its level it ended"),
+    "status": ("object", "ok, or how it failed; stopped if it was cut short on purpose"),
+    "http_status": ("Int64", "the response's HTTP status code"),
+    "message": ("object", "what the server or the connection said when it failed"),
+    **{
+        f"{name}_ms": ("float64", f"{LATENCIES[name]}; ms")
+        for name in ("ttft", "ttfo", "e2e", "tpot")
+    },
+    "user_tps": ("float64", "1000 / tpot_ms: the stream's decode speed; tokens per second"),
+    "e2e_tps": ("float64", "output_tokens / e2e: waiting included; tokens per second"),
+    "prompt_tokens": ("Int64", "prompt tokens, by the server's count"),
+    "cached_tokens": ("Int64", "prompt tokens that the server took from its cache"),
+    "output_tokens": ("Int64", "output tokens, reasoning included"),
+    "reasoning_tokens": ("Int64", "reasoning tokens, part of output_tokens"),
+    "requested_tokens": ("int64", "output tokens asked for"),
+    "token_source": ("object", "usage (the server's count) or chunks (an estimate)"),
+    "finish_reason": ("object", "why the server ended the output"),
+    "tokens_per_chunk": ("float64", _POINT["tokens_per_chunk"][1]),
+    "sent_s": ("float64", "when it was handed to the socket, s on the worker's clock"),
+    "connect_ms": ("float64", "opening the connection, before sent; empty if it was reused; ms"),
+    "reused_connection": ("bool", "whether it found an open connection"),
+    "headers_ms": ("float64", "sent → response headers (not TTFT); ms"),
+    "ended_ms": ("float64", "sent → [DONE], close or failure; ms"),
+    "merged_chunks": ("int64", "token chunks that share their stamp with an earlier one"),
+    "stamp": ("object", "where arrivals were stamped: kernel, socket or httpx"),
+    "slot": ("int64", "which of the concurrent users sent it"),
+    "token_ms": ("object", "list: sent → arrival of each token chunk; ms"),
+}
+
+COLUMNS = {name: definition for name, (_, definition) in (_REQUEST | _POINT).items()}
+"""Every column of `run.requests` and `run.points`: its name → its definition with the unit."""
+
+POINT_DTYPES = {name: dtype for name, (dtype, _) in _POINT.items()}
+REQUEST_DTYPES = {name: dtype for name, (dtype, _) in _REQUEST.items()}
+"""Columns of the two tables, in order → their pandas dtypes."""
+
+
+def measured(point: Mapping[str, object], name: str) -> float | None:
+    """Return a finite number from a row, or None where nothing was measured (None, NaN, ±inf)."""
+    value = point.get(name)
+    if isinstance(value, bool | str) or not hasattr(value, "__float__"):
+        return None
+    number = float(value)
+    return number if isfinite(number) else None
+
+
+def count(value: float | None) -> str:
+    """Write a count or a rate: ``1,240``, ``412``, ``42.5``, ``0.425``."""
+    return MISSING if value is None else _significant(value, 3)
+
+
+def duration(ms: float | None) -> str:
+    """Write a time given in milliseconds: ``8.5 ms``, ``85 ms``, ``0.8 s``, ``12 s``."""
+    if ms is None:
+        return MISSING
+    return f"{_significant(ms / 1000, 2)} s" if abs(ms) >= 500 else f"{_significant(ms, 2)} ms"
+
+
+def usd(value: float | None) -> str:
+    """Write dollars: ``$1,240``, ``$12.40``, ``$0.42``, ``$0.0042``, ``$0``."""
+    if value is None:
+        return MISSING
+    if value == 0:
+        return "$0"
+    if value < 0.1:
+        return f"${_significant(value, 2)}"
+    return f"${value:,.2f}" if value < 100 else f"${value:,.0f}"
+
+
+def percent(value: float | None) -> str:
+    """Write a share given in percent: ``12 %``, ``4 %``, ``0.4 %``."""
+    if value is None:
+        return MISSING
+    return f"{_significant(value, 1 if abs(value) < 1 else 2)} %"
+
+
+def _significant(value: float, digits: int) -> str:
+    """Round to `digits` significant digits, but never away a digit before the decimal point."""
+    if value == 0 or not isfinite(value):
+        return f"{value:.0f}"
+    decimals = max(0, digits - 1 - floor(log10(abs(value))))
+    text = f"{value:,.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
