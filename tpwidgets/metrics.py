@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 __all__ = ["COLUMNS", "operating_point", "points_table", "precise_enough", "requests_table"]
 
 Row = dict[str, object]
+
+CHUNKS = "chunks"
+"""The `token_source` of a request whose tokens the server didn't count."""
 
 EDGE_S = 1e-6
 """Clock arithmetic rounds; an event this close to a window's edge is on it."""
@@ -152,7 +155,7 @@ def _usage(ok: list[Sample], ended: list[Sample]) -> Row:
         if cached_of
         else None,
         "short_output_pct": 100 * short / len(asked) if asked else None,
-        "estimated": any(s.token_source == "chunks" for s in ok),  # noqa: S105
+        "estimated": any(s.token_source == CHUNKS for s in ok),
         "billed_input_tokens": round(billed_input) if priced else None,
         "billed_output_tokens": round(billed_output),
         "input_per_output": billed_input / billed_output if priced and billed_output else None,
@@ -161,16 +164,14 @@ def _usage(ok: list[Sample], ended: list[Sample]) -> Row:
 
 def _tokens_per_chunk(ok: Iterable[Sample]) -> float | None:
     """Pool the requests whose tokens the server counted."""
-    counted = [s for s in ok if s.token_source != "chunks" and s.output_tokens and s.token_ms]  # noqa: S105
+    counted = [s for s in ok if s.token_source != CHUNKS and s.output_tokens and s.token_ms]
     chunks = sum(len(s.token_ms) for s in counted)
     return sum(s.output_tokens or 0 for s in counted) / chunks if chunks else None
 
 
 def _output_tokens(sample: Sample, per_chunk: float | None) -> float:
     """Return the server's count or, where the request was cut short, what its chunks are worth."""
-    cut = sample.output_tokens is None or (
-        sample.status != "ok" and sample.token_source == "chunks"  # noqa: S105
-    )
+    cut = sample.output_tokens is None or (sample.status != "ok" and sample.token_source == CHUNKS)
     return len(sample.token_ms) * (per_chunk or 1.0) if cut else float(sample.output_tokens or 0)
 
 
@@ -392,11 +393,13 @@ def points_table(points: Iterable[Mapping[str, object]]) -> "pd.DataFrame":
 
 
 def _table(rows: Iterable[Mapping[str, object]], columns: Mapping[str, str]) -> "pd.DataFrame":
-    """Build a frame with the columns' kinds, so that a column of None keeps its type."""
+    """Build a frame with the columns' dtypes, so that a column of None has its own."""
     import pandas as pd
 
     records = list(rows)
-    data: dict[str, Any] = {}
-    for name, kind in columns.items():
-        data[name] = pd.Series([r.get(name) for r in records], dtype=kind)
-    return pd.DataFrame(data)
+    return pd.DataFrame(
+        {
+            name: pd.Series([r.get(name) for r in records], dtype=dtype)
+            for name, dtype in columns.items()
+        }
+    )

@@ -1,0 +1,158 @@
+"""The answer in one sentence: which operating point to run at, what it gives, why no further."""
+
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+from math import log2
+
+from .cost import Price, usd_per_1m_output
+from .words import count, duration, measured, percent, usd
+
+Point = Mapping[str, object]
+
+MIN_GAIN = 0.10
+"""Below this gain of output_tps per doubling of concurrency, more of it isn't worth its latency."""
+
+TTFT_FACTOR = 2.0
+"""A step in which TTFT grows at least so much is one too far."""
+
+
+def answer(points: Iterable[Point], price: Price | None = None) -> str:
+    """Say in one sentence which concurrency to run at, what it gives and why no further.
+
+    Walks up the levels and stops before the first step in which TTFT (p95, or the median where p95
+    has no interval) at least doubles, or output_tps gains less than 10 % per doubling of
+    concurrency. Levels at which the client was the limit, which are still being measured, or at
+    which nothing ended well are left out. Differences within the 95 % intervals aren't claimed.
+    """
+    latest = {_concurrency(p): p for p in points}  # a level measured again replaces the former
+    levels = [latest[c] for c in sorted(latest)]
+    usable = [p for p in levels if _usable(p)]
+    if not usable:
+        return _why_nothing(levels)
+    best, beyond = _walk(usable, levels)
+    point = usable[best]
+    said = [_what_it_gives(point, price)]
+    if beyond:
+        said.append(beyond)
+    said += _failures(point, levels)
+    return "; ".join(said) + "."
+
+
+def _concurrency(point: Point) -> int:
+    return int(measured(point, "concurrency") or 0)
+
+
+def _usable(point: Point) -> bool:
+    return bool(
+        not point.get("provisional")
+        and not point.get("client_limited")
+        and measured(point, "n")
+        and _concurrency(point)
+        and measured(point, "output_tps")
+    )
+
+
+def _why_nothing(levels: list[Point]) -> str:
+    finished = [p for p in levels if not p.get("provisional")]
+    if not finished:
+        return "No answer yet: no level has been measured to its end."
+    first = finished[0]
+    reason = str(first.get("note") or "no request ended inside the window")
+    return f"No answer: at {_concurrency(first)} concurrent, {reason}."
+
+
+def _walk(usable: list[Point], levels: list[Point]) -> tuple[int, str]:
+    """Return the index of the level to stop at, and what lies beyond it ("" if nothing does)."""
+    rising = False
+    for i, (here, there) in enumerate(pairwise(usable)):
+        stops, rising = _step(here, there)
+        if stops:
+            return i, f"beyond {_concurrency(here)} {' and '.join(stops)}"
+    top = len(usable) - 1
+    at = _concurrency(usable[top])
+    above = [p for p in levels if _concurrency(p) > at and not p.get("provisional")]
+    if above and above[0].get("client_limited"):
+        limit = f"at {_concurrency(above[0])} the client was the limit"
+        return top, f"still rising at {at}, and {limit}" if rising else limit
+    if above:
+        return top, f"still rising at {at}" if rising else ""
+    if rising:
+        return top, f"still rising at {at}, the highest level measured"
+    return top, f"{at} is the highest level measured" if top else ""
+
+
+def _step(here: Point, there: Point) -> tuple[list[str], bool]:
+    """Say why not to take this step, and whether throughput rose in it beyond doubt."""
+    stops = []
+    factor = _ttft_factor(here, there)
+    if factor >= TTFT_FACTOR:
+        stops.append("TTFT doubles" if factor < 3 else f"TTFT grows {factor:.0f}-fold")
+    doublings = log2(_concurrency(there) / _concurrency(here))
+    ratio = (measured(there, "output_tps") or 0.0) / (measured(here, "output_tps") or 1.0)
+    gain = ratio ** (1 / doublings) - 1
+    proven = _apart(here, there, "output_tps")
+    if gain < MIN_GAIN:
+        if not proven:
+            stops.append("throughput doesn't rise measurably")
+        elif gain < 0:
+            stops.append("throughput falls")
+        else:
+            each = "" if doublings == 1 else " per doubling"
+            stops.append(f"throughput rises only {percent(100 * gain)}{each}")
+    return stops, proven and gain > 0
+
+
+def _ttft_factor(here: Point, there: Point) -> float:
+    """Return how much TTFT grew in this step, beyond doubt; 1 if that can't be told."""
+    for name in ("ttft_p95_ms", "ttft_p50_ms"):
+        if all(measured(p, f"{name}_lo") is not None for p in (here, there)):
+            before, after = measured(here, name), measured(there, name)
+            return after / before if before and after and _apart(here, there, name) else 1.0
+    return 1.0
+
+
+def _apart(a: Point, b: Point, name: str) -> bool:
+    """Tell whether two points' 95 % intervals are known and don't overlap."""
+    a_lo, a_hi, b_lo, b_hi = (measured(p, name + end) for p in (a, b) for end in ("_lo", "_hi"))
+    if a_lo is None or a_hi is None or b_lo is None or b_hi is None:
+        return False
+    return a_hi < b_lo or b_hi < a_lo
+
+
+def _what_it_gives(point: Point, price: Price | None) -> str:
+    parts = [f"{count(measured(point, 'output_tps'))} tokens/s"]
+    p95, p50 = measured(point, "ttft_p95_ms"), measured(point, "ttft_p50_ms")
+    if p95 is not None and point.get("ttft_p95_firm"):
+        parts.append(f"TTFT p95 {duration(p95)}")
+    elif p95 is not None:
+        parts.append(f"TTFT p95 about {duration(p95)} (n = {count(measured(point, 'n'))})")
+    elif p50 is not None:
+        parts.append(f"TTFT median {duration(p50)}")
+    if price is not None:
+        cost = usd_per_1m_output(point, price)[0]
+        if cost is not None:
+            parts.append("free of charge" if cost == 0 else f"{usd(cost)} per 1M output tokens")
+    return f"At {_concurrency(point)} concurrent: {', '.join(parts)}"
+
+
+def _failures(point: Point, levels: list[Point]) -> list[str]:
+    """Mention the failures at the chosen level and at the worst one."""
+    failing = [p for p in levels if measured(p, "error_rate") and not p.get("provisional")]
+    if not failing:
+        return []
+    worst = max(failing, key=_error_rate)
+    return [_failure(p) for p in failing if p is point or p is worst]
+
+
+def _failure(point: Point) -> str:
+    limited = measured(point, "n_rate_limited") or 0.0
+    mostly_limited = 2 * limited > (measured(point, "n_failed") or 0.0)
+    at = _concurrency(point)
+    if _error_rate(point) == 1:
+        return f"every request {'was rate-limited' if mostly_limited else 'failed'} at {at}"
+    how = "were rate-limited" if mostly_limited else "failed"
+    return f"{percent(100 * _error_rate(point))} of requests {how} at {at}"
+
+
+def _error_rate(point: Point) -> float:
+    return measured(point, "error_rate") or 0.0
