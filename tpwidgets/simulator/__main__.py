@@ -26,10 +26,13 @@ def main() -> None:
         api_key = os.environ.get(options.api_key_env)
         if not api_key:
             sys.exit(f"The environment variable {options.api_key_env} is not set.")
-    with asyncio.Runner(
-        loop_factory=lambda: asyncio.SelectorEventLoop(PreciseSelector())
-    ) as runner:
-        runner.run(_serve(options, api_key))
+    try:
+        with asyncio.Runner(
+            loop_factory=lambda: asyncio.SelectorEventLoop(PreciseSelector())
+        ) as runner:
+            runner.run(_serve(options, api_key))
+    except OSError as error:  # a port that is taken, a log that cannot be written
+        sys.exit(str(error))
 
 
 def _options() -> argparse.Namespace:
@@ -84,6 +87,8 @@ async def _serve(options: argparse.Namespace, api_key: str | None) -> None:
         url = f"http://{options.host}:{port}/v1"
         sys.stdout.write(json.dumps({"url": url, "port": port, "pid": os.getpid()}) + "\n")
         sys.stdout.flush()
+        if sys.stderr.isatty():
+            sys.stderr.write("Ctrl-C stops it.\n")
         # What lives now lives to the end: no need for the collector to look at it again.
         gc.freeze()
         await stopped.wait()
