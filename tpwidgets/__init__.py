@@ -11,21 +11,21 @@ __version__ = "0.1.0"
 _HOME = {
     "Endpoint": "endpoints",
     "Explorer": "widgets",
-    "Measurement": "run",
+    "Measurement": "measurement",
     "Price": "cost",
     "Run": "run",
     "load": "store",
-    "measure": "run",
+    "measure": "measurement",
     "run_sync": "nesting",
     "simulate": "simulator",
-    "start": "run",
+    "start": "measurement",
     "EndpointError": "errors",
     "MeasurementError": "errors",
     "SettingsError": "errors",
     "TpwidgetsError": "errors",
 }
 
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 if TYPE_CHECKING:
     from .cost import Price as Price
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from .errors import MeasurementError as MeasurementError
     from .errors import SettingsError as SettingsError
     from .errors import TpwidgetsError as TpwidgetsError
+    from .measurement import Measurement as Measurement
+    from .measurement import measure as measure
+    from .measurement import start as start
     from .nesting import run_sync as run_sync
-    from .run import Measurement as Measurement
     from .run import Run as Run
-    from .run import measure as measure
-    from .run import start as start
     from .simulator import simulate as simulate
     from .store import load as load
     from .widgets import Explorer as Explorer

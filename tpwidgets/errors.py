@@ -1,7 +1,7 @@
 """What can go wrong, as exceptions whose message says what to do. None ever holds a key."""
 
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from typing import Any
 
 
 class TpwidgetsError(Exception):
@@ -31,7 +31,7 @@ class MeasurementError(TpwidgetsError):
     """The measurement itself failed (its worker process died, say)."""
 
 
-def refuse_unknown(kwargs: dict[str, Any], known: list[str], where: str) -> None:
+def refuse_unknown(kwargs: Iterable[str], known: Sequence[str], where: str) -> None:
     """Raise a TypeError that names the nearest known keyword, if any keyword is left over.
 
     Raises

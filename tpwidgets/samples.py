@@ -26,7 +26,7 @@ class Sample:
     message: str = ""
     sent_s: float = 0.0
     connect_ms: float | None = None
-    """How long opening the connection took (DNS, TCP, TLS), before `sent`; None if it was reused."""
+    """How long opening the connection took (DNS, TCP, TLS), before `sent`; None if reused."""
     reused_connection: bool = False
     headers_ms: float | None = None
     """sent → response headers (not TTFT)."""
@@ -58,12 +58,12 @@ class Sample:
 
     @property
     def ttft_ms(self) -> float | None:
-        """sent → first chunk with a non-empty content, reasoning or tool-call delta."""
+        """Sent → first chunk with a non-empty content, reasoning or tool-call delta."""
         return self.token_ms[0] if self.token_ms else None
 
     @property
     def e2e_ms(self) -> float | None:
-        """sent → last token chunk (not [DONE], not the usage chunk); None unless it ended well."""
+        """Sent → last token chunk (not [DONE], not the usage chunk); None unless it ended well."""
         return self.token_ms[-1] if self.status == "ok" and self.token_ms else None
 
     @property

@@ -1,0 +1,180 @@
+"""Endpoint: where, which protocol, which model, whose key."""
+
+import base64
+import os
+import re
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from .errors import EndpointError, SettingsError
+from .protocols import PROTOCOLS
+
+if TYPE_CHECKING:
+    import httpx
+
+    from .simulator import Simulation
+
+_KEY_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An LLM endpoint. Nothing is contacted until it is measured or probed.
+
+    Parameters
+    ----------
+    url : str
+        The base URL (``http://127.0.0.1:8000/v1``). A missing or doubled ``/v1`` is mended when the
+        endpoint is probed, and said so. A user and password in it become a header.
+    model : str, optional
+        None: the endpoint's only or first model.
+    protocol : {"chat", "completions"}, optional
+        None: chat completions where the server has them.
+    api_key_env : str, optional
+        The *name* of the environment variable that holds the key.
+    headers, extra_body : dict, optional
+        Sent with every request. Header values are masked wherever an endpoint is shown.
+
+    Raises
+    ------
+    SettingsError
+        If the URL, the protocol or the variable's name can't be meant.
+    """
+
+    url: str
+    model: str | None = None
+    protocol: str | None = None
+    api_key_env: str | None = None
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    extra_body: dict[str, Any] = field(default_factory=dict)
+    profile: str | None = None
+    """The name of the simulated profile that answers here, if one does."""
+
+    def __post_init__(self) -> None:
+        parts = _split(self.url)
+        headers = dict(self.headers)
+        if parts.username or parts.password:
+            pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+            headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
+        netloc = parts.netloc.rpartition("@")[2]
+        object.__setattr__(self, "headers", headers)
+        object.__setattr__(
+            self, "url", urlunsplit((parts.scheme, netloc, parts.path.rstrip("/"), parts.query, ""))
+        )
+        if self.protocol is not None and self.protocol not in PROTOCOLS:
+            raise SettingsError(
+                f"protocol must be one of {', '.join(PROTOCOLS)} (or None), not {self.protocol!r}."
+            )
+        if self.api_key_env is not None and not _KEY_NAME.fullmatch(self.api_key_env):
+            raise SettingsError(  # never echo it: it may be the key
+                "api_key_env takes the name of an environment variable (such as OPENAI_API_KEY), "
+                "not the key itself."
+            )
+
+    @property
+    def local(self) -> bool:
+        """Whether the endpoint is on this machine's loopback."""
+        host = urlsplit(self.url).hostname or ""
+        return host == "localhost" or host == "::1" or host.startswith("127.")
+
+    @property
+    def label(self) -> str:
+        """A short name for menus and legends."""
+        if self.profile:
+            return f"{self.profile} (simulated)"
+        return self.url.split("://", 1)[1]
+
+    def auth_headers(self) -> dict[str, str]:
+        """Return the headers that carry the key, read from the environment now.
+
+        Raises
+        ------
+        EndpointError
+            If the variable is not set (kind ``missing_key``).
+        """
+        if self.api_key_env is None:
+            return dict(self.headers)
+        key = os.environ.get(self.api_key_env, "").strip()
+        if not key:
+            raise EndpointError(
+                f"The environment variable {self.api_key_env} is not set. Set it before Jupyter or "
+                "the script starts, or choose another one.",
+                "missing_key",
+            )
+        if not key.isprintable() or not key.isascii():
+            raise EndpointError(
+                f"The value of {self.api_key_env} has characters that no HTTP header can carry.",
+                "missing_key",
+            )
+        return {"Authorization": f"Bearer {key}", **self.headers}
+
+
+def _split(url: object) -> Any:
+    if not isinstance(url, str) or not url.strip():
+        raise SettingsError("url is empty: give one such as http://127.0.0.1:8000/v1.")
+    text = url.strip()
+    if "://" not in text:
+        text = "http://" + text
+    try:
+        parts = urlsplit(text)
+        parts.port  # noqa: B018 - raises on a port that is no number
+    except ValueError as error:
+        raise SettingsError(
+            f"url can't be read ({error}): give one such as http://127.0.0.1:8000/v1."
+        ) from None
+    if parts.scheme not in ("http", "https"):
+        raise SettingsError(f"url must start with http:// or https://, not {parts.scheme}://.")
+    if not parts.hostname or " " in parts.netloc:
+        raise SettingsError("url names no host: give one such as http://127.0.0.1:8000/v1.")
+    return parts
+
+
+_simulations: dict[str, "Simulation"] = {}
+
+
+def resolve(target: "str | Endpoint", **overrides: Any) -> Endpoint:
+    """Return the endpoint that `target` means: an Endpoint, a simulated profile's name, or a URL.
+
+    A profile's server is started on first use and shared by whoever asks for it in this process.
+
+    Raises
+    ------
+    SettingsError
+        If `target` is none of them.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    if isinstance(target, Endpoint):
+        return replace(target, **given)
+    if not isinstance(target, str):
+        url = getattr(target, "url", None)  # a Simulation, say
+        if not isinstance(url, str):
+            raise SettingsError(
+                f"{type(target).__name__} is neither a URL, an Endpoint nor a "
+                "simulated profile's name."
+            )
+        return Endpoint(url, **given)
+    from .simulator import PROFILES, simulate
+
+    name = target.strip()
+    if name not in PROFILES:
+        looks_like_url = re.search(r"[:/.]", name) or name == "localhost"
+        if name and not looks_like_url:
+            raise SettingsError(
+                f"{name!r} is neither a URL nor a simulated profile ({', '.join(PROFILES)})."
+            )
+        return Endpoint(name, **given)
+    running = _simulations.get(name)
+    if running is None or not running.alive:
+        running = _simulations[name] = simulate(name)
+    return Endpoint(running.url, profile=name, **given)
+
+
+def http_client(endpoint: Endpoint, timeout_s: float) -> "httpx.Client":
+    """Return an httpx client for probing `endpoint`: never a proxy for loopback, no redirects."""
+    import httpx
+
+    return httpx.Client(
+        timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0)),
+        trust_env=not endpoint.local,
+    )

@@ -1,0 +1,213 @@
+"""A closed loop of users that walks levels without draining, and the window of each level.
+
+Pure scheduling: it knows neither HTTP nor processes, only a coroutine function that makes one
+request and returns its sample.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..samples import Sample, Window
+
+_STAGGER_S = 0.02
+_STAGGER_MAX_S = 1.0
+"""New users start so far apart, all within a second: an opening burst is no steady state."""
+_FAILURE_PAUSE_S = 0.25
+"""A user whose request failed waits so long: a dead server must not be hammered."""
+
+
+@dataclass(slots=True)
+class Level:
+    """One operating point that was asked for; None leaves the end to whoever steers."""
+
+    concurrency: int
+    requests: int | None = None
+    seconds: float | None = None
+
+
+class ClosedLoop:
+    """So many users at once, each sending its next request as soon as one ends.
+
+    Parameters
+    ----------
+    request : callable
+        ``await request(slot)`` makes one request and returns ``(sample, pause_s)``: how long the
+        user has to wait before the next one, as the server asked (Retry-After), else 0.
+    now : callable
+        Seconds on the worker's clock.
+    emit : callable
+        Takes messages: ``{"sample": …}``, ``{"window": …}``,
+        ``{"level_over": True}``, ``{"broken": …}``, ``{"idle": True}``.
+    client_error_ms : callable
+        How late a stamp can be at this moment; sampled through the window.
+    """
+
+    def __init__(
+        self,
+        request: Callable[[int], Awaitable[tuple[Sample, float]]],
+        now: Callable[[], float],
+        emit: Callable[[dict[str, Any]], None],
+        client_error_ms: Callable[[], float],
+    ) -> None:
+        self._request, self._now, self._emit = request, now, emit
+        self._client_error_ms = client_error_ms
+        self._slots: dict[int, asyncio.Task[None]] = {}
+        self._pausing: set[int] = set()
+        self._size = 0
+        self._level = Level(0)
+        self._refilled: set[int] = set()
+        self._window: Window | None = None
+        self._closed = False
+        self._counted = 0
+        self._failures = 0
+        self._in_flight = 0
+        self._area = 0.0
+        self._changed_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    # -- commands ------------------------------------------------------------------------------
+
+    def set_level(self, level: Level) -> None:
+        """Go over to a level: close the window, let users carry on, add or retire some."""
+        self.close_window()
+        added = level.concurrency - len(self._slots)
+        spacing = min(_STAGGER_S, _STAGGER_MAX_S / max(1, added))
+        self._level, self._size = level, level.concurrency
+        self._refilled.clear()
+        self._closed = False
+        self._failures = 0
+        fresh = (i for i in range(self._size) if i not in self._slots)
+        for order, slot in enumerate(fresh):
+            self._slots[slot] = asyncio.create_task(self._user(slot, order * spacing))
+
+    def finish(self) -> None:
+        """Send nothing more; let what is in flight come to its end."""
+        self.close_window()
+        self._size = 0
+        for slot in self._pausing:
+            self._slots[slot].cancel()
+        if not self._slots:
+            self._emit({"idle": True})
+
+    async def stop(self) -> None:
+        """Break off everything now; what was in flight becomes a sample with status `stopped`."""
+        self.close_window("stopped")
+        self._size = 0
+        tasks = list(self._slots.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def live(self) -> dict[str, Any]:
+        """What is going on right now, the window as if it closed now."""
+        window = None
+        if self._window is not None:
+            self._integrate()
+            window = asdict(self._measured(self._window))
+        return {
+            "now_s": self._now(),
+            "concurrency": self._level.concurrency,
+            "in_flight": self._in_flight,
+            "refilled": len(self._refilled),
+            "counted": self._counted,
+            "window": window,
+        }
+
+    # -- users ---------------------------------------------------------------------------------
+
+    async def _user(self, slot: int, delay_s: float) -> None:
+        try:
+            while slot < self._size:
+                if delay_s:
+                    self._pausing.add(slot)
+                    await asyncio.sleep(delay_s)
+                    self._pausing.discard(slot)
+                    if slot >= self._size:
+                        break
+                self._moved(+1)
+                sample, delay_s = await self._request(slot)
+                self._moved(-1)
+                self._ended(sample)
+                if sample.status == "stopped":
+                    break
+                if sample.status not in ("ok", "rate_limited"):
+                    delay_s = max(delay_s, _FAILURE_PAUSE_S)
+        finally:
+            self._pausing.discard(slot)
+            del self._slots[slot]
+            if not self._slots and not self._size:
+                self._emit({"idle": True})
+
+    def _moved(self, step: int) -> None:
+        self._integrate()
+        self._in_flight += step
+
+    def _integrate(self) -> None:
+        now = self._now()
+        self._area += self._in_flight * (now - self._changed_s)
+        self._changed_s = now
+
+    def _ended(self, sample: Sample) -> None:
+        sample.concurrency = self._level.concurrency
+        window = self._window
+        if window is not None and sample.ended_s > window.start_s and sample.status != "stopped":
+            sample.phase = "measured"
+            self._counted += 1
+            window.client_error_ms.append(self._client_error_ms())
+        elif not self._size or self._closed:
+            sample.phase = "cooldown"
+        self._emit({"sample": asdict(sample)})
+        if sample.status in ("ok", "rate_limited"):
+            self._failures = 0
+        elif sample.status != "stopped":
+            self._failures += 1
+            if self._failures >= max(8, 2 * self._level.concurrency):
+                self._emit({"broken": sample.message or sample.status})
+                self.close_window("every request failed")
+                self.finish()
+                return
+        if sample.slot < self._size:
+            self._refilled.add(sample.slot)
+        if window is None and not self._closed and len(self._refilled) >= self._level.concurrency:
+            self._open_window()
+        wanted = self._level.requests
+        if self._window is not None and wanted is not None and self._counted >= wanted:
+            self._level_over()
+
+    # -- the window ----------------------------------------------------------------------------
+
+    def _open_window(self) -> None:
+        self._integrate()
+        now = self._now()
+        self._window = Window(self._level.concurrency, now, now)
+        self._area, self._counted = 0.0, 0
+        if self._level.seconds is not None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._level.seconds, self._level_over)
+
+    def _measured(self, window: Window) -> Window:
+        window.end_s = self._changed_s
+        span = window.end_s - window.start_s
+        window.in_flight_mean = self._area / span if span > 0 else float(self._in_flight)
+        return window
+
+    def _level_over(self) -> None:
+        """Tell that the level has counted what it was asked for; keep the load up meanwhile."""
+        self.close_window()
+        self._emit({"level_over": True})
+
+    def close_window(self, note: str = "") -> None:
+        """Close the level's window, if it is open, and tell. The load goes on until a command."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        window, self._window = self._window, None
+        self._closed = True
+        if window is not None:
+            self._integrate()
+            window = self._measured(window)
+            window.closed, window.note = True, note
+            self._emit({"window": asdict(window)})

@@ -1,0 +1,70 @@
+"""Which level comes next, and when a level has seen enough."""
+
+from typing import Any
+
+from ..load import Load
+from ..metrics import precise_enough
+
+
+class Sweep:
+    """Walks the levels of a load; tells how much is left."""
+
+    def __init__(self, load: Load) -> None:
+        self._load = load
+        self._index = -1
+
+    @property
+    def index(self) -> int:
+        """Which level is under way, from 0; -1 before the first."""
+        return self._index
+
+    @property
+    def concurrency(self) -> int:
+        """The level under way (the first one before it began)."""
+        return self._load.concurrency[max(0, self._index)]
+
+    def next(self) -> dict[str, Any] | None:
+        """Go over to the next level; return the worker's command for it, or None after the last."""
+        self._index += 1
+        if self._index >= len(self._load.concurrency):
+            return None
+        return {
+            "do": "level",
+            "concurrency": self.concurrency,
+            "requests": self._load.requests,
+            "seconds": self._load.seconds,
+        }
+
+    def seen_enough(self, point: dict[str, Any]) -> bool:
+        """Tell whether a level that is still open may be left.
+
+        Only a load without `requests` and `seconds` asks: there a level ends once its intervals
+        are narrow enough, or at `Load.MAX_SECONDS`, but not before it has counted `Load.enough`
+        requests; a slow server gets up to six times as long for those.
+        """
+        if not self._load.adaptive:
+            return False
+        span, ended = point["window_s"], point["n"] + point["n_failed"] + point["n_rate_limited"]
+        if span < Load.MIN_SECONDS:
+            return False
+        if ended < Load.enough(self.concurrency):
+            return bool(span >= 6 * Load.MAX_SECONDS)
+        return bool(span >= Load.MAX_SECONDS or precise_enough(point))
+
+    def remaining_s(self, e2e_s: float, spent_s: float) -> float:
+        """Estimate the seconds left, from the last level's E2E latency and its time so far."""
+        left = 0.0
+        for level in self._load.concurrency[max(0, self._index) :]:
+            left += self.level_s(level, e2e_s)
+        return max(0.0, left - spent_s)
+
+    def level_s(self, concurrency: int, e2e_s: float) -> float:
+        """Estimate how long a level takes: one generation to settle, then the window."""
+        load = self._load
+        requests = load.requests or Load.enough(concurrency)
+        window = requests / concurrency * e2e_s
+        if load.seconds is not None:
+            window = load.seconds if load.requests is None else min(window, load.seconds)
+        elif load.adaptive:
+            window = max(window, Load.MIN_SECONDS)
+        return e2e_s + window

@@ -1,0 +1,270 @@
+"""An httpx transport that stamps bytes at the socket.
+
+Plain http goes over our own connections (`connection.py`). Whatever that can't carry (https,
+proxies) goes through httpx's own transport and is stamped when its bytes come out of it; an
+`Exchange` says which. The exchange is in ``response.extensions["exchange"]``.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+from urllib.request import getproxies, proxy_bypass
+
+import httpx
+
+from .connection import Clock, Connection, Exchange
+
+if TYPE_CHECKING:
+    import ssl
+
+_SWEEP_S = 0.25
+_STREAMS_PER_POOL = 8
+"""httpcore's pool does work for every open connection at each request: keep pools small."""
+
+
+class StampedTransport(httpx.AsyncBaseTransport):
+    """Send requests over kept-alive connections and stamp what comes back.
+
+    Honours httpx's ``timeout`` extension: ``connect``, and ``read`` as the longest silence.
+    """
+
+    def __init__(self, clock: Clock, *, trust_env: bool = True) -> None:
+        self._clock = clock
+        self._trust_env = trust_env
+        self._idle: dict[tuple[str, int], list[Connection]] = {}
+        self._busy: dict[Exchange, tuple[Connection, float]] = {}
+        self._pools: dict[int, httpx.AsyncHTTPTransport] = {}
+        self._ssl: "ssl.SSLContext | None" = None
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    def direct(self, url: httpx.URL) -> bool:
+        """Whether requests to `url` are stamped at the socket."""
+        if url.scheme != "http":
+            return False
+        return not (self._trust_env and "http" in getproxies() and not proxy_bypass(url.host))
+
+    async def open(self, url: httpx.URL, count: int, timeout_s: float) -> None:
+        """Open connections ahead, so that no measured request has to wait for one.
+
+        A connection that can't be opened is not an error here: the request that needs it will say
+        what is wrong.
+        """
+        if not self.direct(url):
+            return
+        idle = self._idle.setdefault(_origin(url), [])
+        for start in range(0, max(0, count - len(idle)), 32):
+            batch = min(32, count - len(idle) - start)
+            opened = await asyncio.gather(
+                *(self._connect(url, timeout_s) for _ in range(batch)), return_exceptions=True
+            )
+            idle.extend(c for c in opened if isinstance(c, Connection))
+            if any(isinstance(c, BaseException) for c in opened):
+                return
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request; the response's body comes when it is complete."""
+        if not self.direct(request.url):
+            return await self._through_httpx(request)
+        timeout = request.extensions.get("timeout", {})
+        head = _bytes(request)
+        for attempt in (1, 2):
+            connection, connect_ns = await self._connection(request.url, timeout.get("connect"))
+            exchange = Exchange(asyncio.get_running_loop())
+            exchange.connect_ns = connect_ns
+            exchange.on_body = request.extensions.get("on_body")
+            self._watch(exchange, connection, timeout.get("read"))
+            connection.start(exchange, head)
+            try:
+                await exchange.wait()
+            except OSError as error:
+                self._busy.pop(exchange, None)
+                # A server may close a kept-alive connection just as we write to it. No byte came
+                # back, so it never took the request: send it again on a fresh connection.
+                if exchange.reused and not exchange.received and attempt == 1:
+                    self._drop_idle(request.url)
+                    continue
+                raise httpx.ReadError(str(error) or type(error).__name__) from None
+            except ValueError as error:
+                self._busy.pop(exchange, None)
+                raise httpx.RemoteProtocolError(str(error)) from None
+            except BaseException:
+                self._abandon(exchange, connection)
+                raise
+            break
+        stream = _Body(self, request.url, connection, exchange)
+        return httpx.Response(
+            exchange.status, headers=exchange.headers, stream=stream,
+            extensions={"exchange": exchange},
+        )  # fmt: skip
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connections in self._idle.values():
+            for connection in connections:
+                connection.close()
+        for connection, _ in self._busy.values():
+            connection.close()
+        self._idle.clear()
+        self._busy.clear()
+        for pool in self._pools.values():
+            await pool.aclose()
+
+    # -- our own connections -------------------------------------------------------------------
+
+    async def _connect(self, url: httpx.URL, timeout_s: float | None) -> Connection:
+        connection = Connection(self._clock)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await connection.connect(*_origin(url))
+        except TimeoutError:
+            raise httpx.ConnectTimeout(f"no connection within {timeout_s:g} s") from None
+        except OSError as error:
+            raise httpx.ConnectError(str(error)) from None
+        return connection
+
+    async def _connection(
+        self, url: httpx.URL, timeout_s: float | None
+    ) -> tuple[Connection, int | None]:
+        idle = self._idle.get(_origin(url), [])
+        while idle:
+            connection = idle.pop()
+            if connection.open:
+                return connection, None
+        begun = time.perf_counter_ns()
+        connection = await self._connect(url, timeout_s)
+        return connection, time.perf_counter_ns() - begun
+
+    def _drop_idle(self, url: httpx.URL) -> None:
+        for connection in self._idle.pop(_origin(url), []):
+            connection.close()
+
+    def _abandon(self, exchange: Exchange, connection: Connection) -> None:
+        self._busy.pop(exchange, None)
+        connection.close()
+
+    def _done(self, url: httpx.URL, connection: Connection, exchange: Exchange) -> None:
+        self._busy.pop(exchange, None)
+        if exchange.complete and connection.open:
+            self._idle.setdefault(_origin(url), []).append(connection)
+        else:
+            connection.close()
+
+    def _watch(self, exchange: Exchange, connection: Connection, read_s: float | None) -> None:
+        self._busy[exchange] = (connection, read_s or float("inf"))
+        if self._sweeper is None:
+            self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
+
+    def _sweep(self) -> None:
+        """Fail exchanges that have been silent for too long: one timer for all of them."""
+        now = time.perf_counter_ns()
+        for exchange, (connection, read_s) in list(self._busy.items()):
+            if not exchange.complete and now - exchange.last_ns > read_s * 1e9:
+                exchange.error = httpx.ReadTimeout(f"no byte for {read_s:g} s")
+                exchange.complete = True
+                exchange.wake()
+                connection.close()
+        loop = asyncio.get_running_loop()
+        self._sweeper = loop.call_later(_SWEEP_S, self._sweep) if self._busy else None
+
+    # -- through httpx -------------------------------------------------------------------------
+
+    async def _through_httpx(self, request: httpx.Request) -> httpx.Response:
+        exchange = Exchange(asyncio.get_running_loop())
+        exchange.stamp = "httpx"
+        exchange.reused = True
+        exchange.on_body = request.extensions.get("on_body")
+        begun = exchange.sent_ns = time.perf_counter_ns()
+
+        async def trace(event: str, _: Any) -> None:
+            if event == "connection.connect_tcp.started":
+                exchange.reused = False
+            elif event.endswith("send_request_headers.started"):
+                exchange.sent_ns = time.perf_counter_ns()
+                if not exchange.reused:
+                    exchange.connect_ns = exchange.sent_ns - begun
+            elif event.endswith("receive_response_headers.complete"):
+                exchange.headers_ns = time.perf_counter_ns()
+
+        request.extensions["trace"] = trace
+        response = await self._pool(request).handle_async_request(request)
+        exchange.status = response.status_code
+        inner = response.stream
+        assert isinstance(inner, httpx.AsyncByteStream)  # noqa: S101
+        response.stream = _StampedBody(inner, exchange)
+        response.extensions["exchange"] = exchange
+        return response
+
+    def _pool(self, request: httpx.Request) -> httpx.AsyncHTTPTransport:
+        number = request.extensions.get("slot", 0) // _STREAMS_PER_POOL
+        if number not in self._pools:
+            if self._ssl is None:
+                self._ssl = httpx.create_ssl_context(trust_env=self._trust_env)
+            proxy = None
+            if self._trust_env and not proxy_bypass(request.url.host):
+                proxy = getproxies().get(request.url.scheme)
+            self._pools[number] = httpx.AsyncHTTPTransport(
+                verify=self._ssl, proxy=proxy, trust_env=self._trust_env
+            )
+        return self._pools[number]
+
+
+class _Body(httpx.AsyncByteStream):
+    """A body that is handed over whole: nobody is woken per token, so that stamping stays cheap."""
+
+    def __init__(
+        self, owner: StampedTransport, url: httpx.URL, connection: Connection, exchange: Exchange
+    ) -> None:
+        self._owner, self._url = owner, url
+        self._connection, self._exchange = connection, exchange
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        exchange = self._exchange
+        try:
+            while not exchange.complete:
+                await exchange.wait()
+            if exchange.error is not None:
+                raise exchange.error
+        except httpx.HTTPError:
+            raise
+        except OSError as error:
+            raise httpx.ReadError(str(error) or type(error).__name__) from None
+        except ValueError as error:
+            raise httpx.RemoteProtocolError(str(error)) from None
+        for data, _ in exchange.reads:
+            yield data
+
+    async def aclose(self) -> None:
+        self._owner._done(self._url, self._connection, self._exchange)
+
+
+class _StampedBody(httpx.AsyncByteStream):
+    """A body out of httpx's own transport, stamped as it comes."""
+
+    def __init__(self, inner: httpx.AsyncByteStream, exchange: Exchange) -> None:
+        self._inner, self._exchange = inner, exchange
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        exchange = self._exchange
+        async for data in self._inner:
+            exchange.reads.append((data, time.perf_counter_ns()))
+            if exchange.on_body is not None:
+                exchange.on_body(exchange)
+            yield data
+        exchange.complete = True
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def _origin(url: httpx.URL) -> tuple[str, int]:
+    return url.host, url.port or 80
+
+
+def _bytes(request: httpx.Request) -> bytes:
+    """Return the request as HTTP/1.1 bytes; its body must have been given as bytes."""
+    lines = [b"%s %s HTTP/1.1" % (request.method.encode(), request.url.raw_path)]
+    lines += [b"%s: %s" % (name, value) for name, value in request.headers.raw]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + request.content

@@ -1,0 +1,346 @@
+"""The worker: one process, one event loop, one load. ``python -m tpwidgets.engine.worker``.
+
+A process and not a thread, so that a notebook cell that computes takes nothing from the stamps.
+It takes frames on its standard input (``assignment``, ``level``, ``finish``, ``stop``), sends
+batches of samples on its standard output, and ends when its input does: nobody is left behind by a
+kernel that died.
+"""
+
+import asyncio
+import email.utils
+import gc
+import json
+import os
+import queue
+import random
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+import httpx
+
+from ..protocols import PROTOCOLS, Outcome, StreamReader, error_message
+from ..samples import Sample
+from ..workload import prompt
+from . import frames
+from .closed_loop import ClosedLoop, Level
+from .connection import KERNEL_STAMPS, Clock, Exchange
+from .transport import StampedTransport
+
+_FLUSH_S = 0.1
+_BEAT_S = 0.05
+_PARSE_AT = 64 * 1024
+"""A stream's bytes are parsed after its end, or whenever so many have gathered."""
+_DEFAULT_PAUSE_S = 1.0
+"""How long a user waits after a 429 that does not say."""
+_MAX_PAUSE_S = 60.0
+
+
+class Requester:
+    """Makes one request at a time for a user, and a sample of what came of it."""
+
+    def __init__(self, assignment: dict[str, Any], clock: Clock) -> None:
+        self._clock = clock
+        self._epoch_ns = time.perf_counter_ns()
+        self._url = httpx.URL(assignment["url"])
+        self._protocol = PROTOCOLS[assignment["protocol"]]
+        self._body: dict[str, Any] = assignment["body"]
+        self._prompt_at: list[Any] = assignment["prompt_at"]
+        self._words: int = assignment["words"]
+        self._instructed: bool = assignment["instructed"]
+        self._output_tokens: int = assignment["output_tokens"]
+        self._timeout_s: float = assignment["timeout_s"]
+        self._run = assignment["run"]
+        self._rng = random.Random(assignment["seed"])
+        self._number = 0
+        self.chunks = 0
+        """Events seen so far, for the live view; what they hold is read later."""
+        timeout = httpx.Timeout(self._timeout_s, connect=min(self._timeout_s, 10.0))
+        self.transport = StampedTransport(clock, trust_env=not assignment["local"])
+        self._client = httpx.AsyncClient(
+            transport=self.transport,
+            timeout=timeout,
+            headers={
+                **assignment["headers"],
+                "accept": "text/event-stream",
+                "accept-encoding": "identity",
+                "content-type": "application/json",
+            },
+        )
+
+    def now(self) -> float:
+        """Return seconds on the worker's clock."""
+        return (time.perf_counter_ns() - self._epoch_ns) / 1e9
+
+    async def open(self, count: int) -> None:
+        """Open connections ahead of a level."""
+        await self.transport.open(self._url, count, min(self._timeout_s, 10.0))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    def _content(self) -> bytes:
+        *path, last = self._prompt_at
+        place: Any = self._body
+        for key in path:
+            place = place[key]
+        place[last] = prompt(self._words, self._rng, instructed=self._instructed)
+        return json.dumps(self._body).encode()
+
+    async def __call__(self, slot: int) -> tuple[Sample, float]:
+        """Make one request; return its sample and how long the server asks the user to wait."""
+        self._number += 1
+        sample = Sample(
+            f"{self._run}-{self._number}", slot, 0, requested_tokens=self._output_tokens
+        )
+        reader = StreamReader(self._protocol)
+        seen: list[Exchange] = []
+        pending = 0
+
+        def on_body(exchange: Exchange) -> None:
+            nonlocal pending
+            if not seen:
+                seen.append(exchange)
+            data = exchange.reads[-1][0]
+            self.chunks += data.count(b"data:")
+            pending += len(data)
+            if pending > _PARSE_AT and exchange.status == 200:
+                pending = 0
+                _drain(exchange, reader)
+
+        request = self._client.build_request(
+            "POST", self._url, content=self._content(), headers={"x-request-id": sample.request_id}
+        )
+        request.extensions.update(on_body=on_body, slot=slot)
+        called_ns = time.perf_counter_ns()
+        pause_s = 0.0
+        response: httpx.Response | None = None
+        try:
+            response = await self._client.send(request, stream=True)
+            body = await response.aread()
+            if response.status_code != 200:
+                pause_s = _refused(sample, response, body)
+        except asyncio.CancelledError:
+            sample.status = "stopped"
+        except httpx.TimeoutException as error:
+            sample.status, sample.message = "timeout", str(error)
+        except httpx.ConnectError as error:
+            sample.status, sample.message = "refused", str(error)
+        except httpx.HTTPError as error:
+            sample.status, sample.message = "disconnected", str(error) or type(error).__name__
+        finally:
+            if response is not None:
+                await response.aclose()
+        exchange = response.extensions["exchange"] if response is not None else None
+        self._fill(sample, exchange or (seen[0] if seen else None), reader, called_ns)
+        return sample, pause_s
+
+    def _fill(
+        self, sample: Sample, exchange: Exchange | None, reader: StreamReader, called_ns: int
+    ) -> None:
+        now_ns = time.perf_counter_ns()
+        sample.stamp = "kernel" if KERNEL_STAMPS else "socket"
+        sent_ns = exchange.sent_ns if exchange is not None else called_ns
+        sample.sent_s = (sent_ns - self._epoch_ns) / 1e9
+        sample.ended_ms = (now_ns - sent_ns) / 1e6
+        if exchange is None:
+            return
+        sample.stamp = exchange.stamp
+        sample.reused_connection = exchange.reused
+        if exchange.connect_ns is not None:
+            sample.connect_ms = exchange.connect_ns / 1e6
+        if exchange.headers_ns:
+            sample.headers_ms = (exchange.headers_ns - sent_ns) / 1e6
+        if exchange.status == 200:
+            raw = exchange.reads[0][0] if exchange.reads else b""
+            _drain(exchange, reader)
+            outcome = reader.finish(exchange.last_ns or now_ns)
+            if sample.status == "ok":
+                _judge(sample, outcome, raw)
+            _record(sample, outcome, sent_ns)
+
+
+def _drain(exchange: Exchange, reader: StreamReader) -> None:
+    for data, stamp in exchange.reads:
+        reader.feed(data, stamp)
+    exchange.reads.clear()
+
+
+def _judge(sample: Sample, outcome: Outcome, raw: bytes) -> None:
+    """Set the status of a response that ended cleanly under HTTP 200."""
+    if outcome.error:
+        sample.status, sample.message = "http_error", outcome.error
+    elif outcome.malformed:
+        sample.status, sample.message = "malformed", outcome.malformed
+    elif not outcome.token_ns:
+        sample.status = "malformed"
+        whole = raw.lstrip()[:1] in (b"{", b"<")
+        sample.message = "answered without streaming" if whole else "an empty stream: no token came"
+    elif not outcome.done and outcome.finish_reason is None:
+        sample.status, sample.message = "disconnected", "the stream ended before the answer did"
+
+
+def _record(sample: Sample, outcome: Outcome, sent_ns: int) -> None:
+    sample.token_ms = [round((ns - sent_ns) / 1e6, 4) for ns in outcome.token_ns]
+    if outcome.first_output_ns is not None:
+        sample.ttfo_ms = (outcome.first_output_ns - sent_ns) / 1e6
+    sample.merged_chunks = outcome.merged
+    sample.finish_reason = outcome.finish_reason
+    usage = outcome.usage
+    sample.prompt_tokens, sample.cached_tokens = usage.prompt_tokens, usage.cached_tokens
+    sample.output_tokens, sample.reasoning_tokens = usage.output_tokens, usage.reasoning_tokens
+    if sample.output_tokens is None:
+        sample.token_source = "chunks"  # noqa: S105
+        sample.output_tokens = len(outcome.token_ns)
+
+
+def _refused(sample: Sample, response: httpx.Response, body: bytes) -> float:
+    sample.http_status = response.status_code
+    sample.message = error_message(body)
+    if response.status_code != 429:
+        sample.status = "http_error"
+        return 0.0
+    sample.status = "rate_limited"
+    return retry_after_s(response.headers)
+
+
+def retry_after_s(headers: httpx.Headers) -> float:
+    """Return how long a 429 asks to wait, in seconds (RFC 9110 10.2.3; at most a minute)."""
+    said = headers.get("retry-after-ms")
+    with suppress(ValueError, TypeError):
+        if said is not None:
+            return min(max(float(said) / 1000, 0.0), _MAX_PAUSE_S)
+    said = headers.get("retry-after", "")
+    with suppress(ValueError):
+        return min(max(float(said), 0.0), _MAX_PAUSE_S)
+    with suppress(ValueError, TypeError):
+        until = email.utils.parsedate_to_datetime(said).timestamp()
+        return min(max(until - time.time(), 0.0), _MAX_PAUSE_S)
+    return _DEFAULT_PAUSE_S
+
+
+class Worker:
+    """Steers a closed loop by frames from the kernel."""
+
+    def __init__(self, out: "queue.SimpleQueue[dict[str, Any] | None]") -> None:
+        self._out = out
+        self._clock = Clock()
+        self._lag_ms = 0.0
+        self._batch: list[dict[str, Any]] = []
+        self._requester: Requester | None = None
+        self._loop: ClosedLoop | None = None
+        self._commands: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._aio = asyncio.get_running_loop()
+
+    def post(self, message: dict[str, Any]) -> None:
+        """Hand over a command from another thread."""
+        self._aio.call_soon_threadsafe(self._commands.put_nowait, message)
+
+    async def run(self) -> None:
+        """Obey commands until told to stop or all is done."""
+        beat = asyncio.create_task(self._beat())
+        try:
+            while True:
+                message = await self._commands.get()
+                if await self._obey(message):
+                    break
+        finally:
+            beat.cancel()
+            if self._requester is not None:
+                await self._requester.close()
+            self._flush(last=True)
+
+    async def _obey(self, message: dict[str, Any]) -> bool:
+        """Carry out one command; return whether it was the last."""
+        do = message.pop("do")
+        if do == "assignment":
+            self._requester = Requester(message, self._clock)
+            self._loop = ClosedLoop(
+                self._requester, self._requester.now, self._emit, self._client_error_ms
+            )
+            gc.collect()
+            gc.freeze()  # what is there stays: the collector need not walk it amid a run
+        elif self._loop is None or self._requester is None:
+            return True
+        elif do == "level":
+            await self._requester.open(message["concurrency"])
+            self._loop.set_level(Level(**message))
+        elif do == "finish":
+            self._loop.finish()
+        elif do == "stop":
+            await self._loop.stop()
+            return True
+        elif do == "exit":
+            return True
+        return False
+
+    def _emit(self, message: dict[str, Any]) -> None:
+        self._batch.append(message)
+        if "sample" not in message:
+            self._flush()
+        if "idle" in message:
+            self._commands.put_nowait({"do": "exit"})
+
+    def _flush(self, *, last: bool = False) -> None:
+        live = None
+        if self._loop is not None and self._requester is not None:
+            live = {**self._loop.live, "chunks": self._requester.chunks}
+        self._out.put({"batch": self._batch, "live": live, "last": last})
+        self._batch = []
+
+    def _client_error_ms(self) -> float:
+        """How late a stamp can be: the clocks' drift for kernel stamps, else the loop's lag."""
+        return self._clock.drift_ns / 1e6 if KERNEL_STAMPS else self._lag_ms
+
+    async def _beat(self) -> None:
+        due, flush_at = time.perf_counter(), 0.0
+        while True:
+            due += _BEAT_S
+            await asyncio.sleep(due - time.perf_counter())
+            now = time.perf_counter()
+            self._lag_ms = max(0.0, (now - due) * 1000)
+            due = max(due, now - _BEAT_S)
+            self._clock.measure()
+            if now >= flush_at:
+                flush_at = now + _FLUSH_S
+                if self._loop is not None:
+                    self._flush()
+
+
+def main() -> None:
+    """Run a worker on this process's pipes."""
+    pipe = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # a stray print must not end up among the frames
+    out: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+
+    def write() -> None:
+        with suppress(BrokenPipeError):
+            while (message := out.get()) is not None:
+                pipe.write(frames.encode(message))
+                pipe.flush()
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+
+    async def serve() -> None:
+        worker = Worker(out)
+
+        def listen() -> None:
+            while (message := frames.read(sys.stdin.buffer.read)) is not None:
+                worker.post(message)
+            os._exit(0)  # the kernel is gone: so are we, whatever the loop is doing
+
+        threading.Thread(target=listen, daemon=True).start()
+        await worker.run()
+
+    asyncio.run(serve())
+    out.put(None)
+    writer.join(timeout=5)
+    os._exit(0)  # the listening thread is blocked in a read: do not wait for it
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,577 @@
+"""Measurement: a run that is under way. It supervises a worker from one daemon thread."""
+
+import asyncio
+import os
+import platform
+import threading
+import time
+import uuid
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from . import __version__
+from .cost import Price
+from .endpoints import Endpoint, resolve
+from .errors import EndpointError, MeasurementError, TpwidgetsError, refuse_unknown
+from .load import Load, positive
+from .run import Run
+from .samples import Sample, Window
+from .workload import Workload
+
+_UPDATE_S = 0.1
+_POINT_S = 0.3
+"""How often, at most, listeners are called and a point that is still growing is computed."""
+_STOP_S = 0.7
+"""How long a worker may take to stop before it is killed."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a measurement stands."""
+
+    state: str = "preparing"
+    """``preparing``, ``running``, ``done``, ``stopped`` or ``failed``."""
+    text: str = "preparing"
+    concurrency: int | None = None
+    level: int = 0
+    """Which level is under way, from 1."""
+    levels: int = 0
+    fraction: float = 0.0
+    remaining_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Live:
+    """What the last few seconds look like; None where nothing was measured yet."""
+
+    ttft_ms: float | None = None
+    user_tps: float | None = None
+    output_tps: float | None = None
+    rps: float | None = None
+    in_flight: int = 0
+    requests: int = 0
+    errors: int = 0
+
+
+@dataclass
+class _State:
+    """What the supervising thread has gathered; read by others under the lock."""
+
+    samples: list[Sample] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
+    open_window: Window | None = None
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    conditions: dict[str, Any] = field(default_factory=dict)
+    live: Live = field(default_factory=Live)
+    errors: int = 0
+    note: str = ""
+    """What the first failed request said."""
+    broken: str = ""
+    """Why the sweep was broken off, if it was."""
+
+
+class Measurement:
+    """A run that is under way: look at it, stop it, wait for it, await it.
+
+    Listeners (`on_update`) are called from the supervising thread, at most ten times a second and
+    once at the end.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, workload: Workload, load: Load, timeout_s: float,
+        price: Price | None = None,
+    ) -> None:  # fmt: skip
+        self.endpoint, self.workload, self.load = endpoint, workload, load
+        self.timeout_s, self.price = timeout_s, price
+        self.error: TpwidgetsError | None = None
+        self._state = _State(conditions=_conditions(endpoint, workload))
+        self._lock = threading.Lock()
+        self._progress = Progress(levels=len(load.concurrency))
+        self._future: Future[Run] = Future()
+        self._stop = threading.Event()
+        self._listeners: list[Callable[[Measurement], None]] = []
+        self._thread = threading.Thread(
+            target=self._supervise, name="tpwidgets-measurement", daemon=True
+        )
+
+    # -- what callers see ----------------------------------------------------------------------
+
+    def begin(self) -> "Measurement":
+        """Start the supervising thread; return self."""
+        self._thread.start()
+        return self
+
+    def on_update(self, listener: Callable[["Measurement"], None]) -> None:
+        """Have `listener` called whenever there is something new."""
+        self._listeners.append(listener)
+
+    @property
+    def progress(self) -> Progress:
+        """Where it stands."""
+        return self._progress
+
+    @property
+    def live(self) -> Live:
+        """What the last few seconds look like."""
+        return self._state.live
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The operating points so far; the last one may be provisional."""
+        with self._lock:
+            return list(self._state.rows)
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """The conditions as far as they are known."""
+        return dict(self._state.conditions)
+
+    @property
+    def done(self) -> bool:
+        """Whether it has ended, one way or another."""
+        return self._future.done()
+
+    @property
+    def run(self) -> Run:
+        """The run as far as it has come; the finished one once `done`."""
+        if self._future.done():
+            return self._future.result()
+        return self._snapshot("running")
+
+    def stop(self) -> None:
+        """Break off; what was measured is kept. Returns at once."""
+        self._stop.set()
+        worker = self._worker
+        if worker is not None:
+            worker.send({"do": "stop"})
+            threading.Thread(target=worker.kill_unless_ended, args=(_STOP_S,), daemon=True).start()
+
+    def wait(self, timeout_s: float | None = None) -> Run:
+        """Block until it has ended and return the run.
+
+        Raises
+        ------
+        EndpointError, MeasurementError
+            If it failed before anything was measured.
+        TimeoutError
+            If it has not ended in time; it goes on.
+        """
+        until = None if timeout_s is None else time.monotonic() + timeout_s
+        while not self._future.done():
+            if until is not None and time.monotonic() > until:
+                raise TimeoutError(f"still running after {timeout_s} s")
+            self._thread.join(0.1)  # short, so that an interrupt is heard on every platform
+        if self.error is not None:
+            raise self.error
+        return self._future.result()
+
+    def __await__(self) -> Generator[Any, None, Run]:
+        run = yield from asyncio.wrap_future(self._future).__await__()
+        if self.error is not None:
+            raise self.error
+        return run
+
+    def __repr__(self) -> str:
+        return f"<Measurement {self._progress.text}: {self.endpoint.label}>"
+
+    # -- the supervising thread ----------------------------------------------------------------
+
+    _worker: Any = None
+
+    def _supervise(self) -> None:
+        state = "done"
+        try:
+            state = self._measure()
+        except TpwidgetsError as error:
+            self.error = error
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits must hear of it
+            self.error = MeasurementError(f"{type(error).__name__}: {error}")
+            self.error.__cause__ = error
+        if self._stop.is_set():
+            self.error, state = None, "stopped"
+        if self.error is not None:
+            state = "failed"
+        run = self._snapshot(state)
+        with self._lock:
+            self._state.rows = run.rows
+        text = {"done": "done", "stopped": "stopped", "failed": str(self.error)}[state]
+        if state == "done" and self._state.broken:
+            text = f"ended early, every request failed: {self._state.broken}"
+        self._progress = Progress(
+            state, text, None, len(run.windows), len(self.load.concurrency),
+            1.0 if state == "done" else self._progress.fraction,
+        )  # fmt: skip
+        self._future.set_result(run)
+        self._tell()
+
+    def _measure(self) -> str:
+        from .engine.fleet import LocalWorker
+        from .engine.sweep import Sweep
+
+        hide = (self.endpoint.api_key_env,) if self.endpoint.api_key_env else ()
+        worker = self._worker = LocalWorker(hide)  # starts while the endpoint is being probed
+        try:
+            prepared = self._prepare()
+            if prepared is None:
+                return "stopped"
+            worker.send(_assignment(prepared, self.timeout_s))
+            sweep = Sweep(self.load)
+            self._next(worker, sweep)
+            if self._stop.is_set():  # it may have been set before there was a worker to tell
+                worker.send({"do": "stop"})
+            self._listen(worker, sweep, prepared.probe_ttft_s)
+        finally:
+            complaint = worker.close()
+        if not self._finished and not self._stop.is_set():
+            raise MeasurementError(f"The measuring process ended by itself. {complaint}".strip())
+        if not any(s.status == "ok" for s in self._state.samples) and not self._stop.is_set():
+            said = self._state.note or "no request was answered"
+            raise EndpointError(f"{self.endpoint.label}: every request failed: {said}.", "http")
+        return "done"
+
+    def _prepare(self) -> Any:
+        """Probe in a thread of its own, so that Stop need not wait for a silent server."""
+        from .probe import prepare
+
+        self._report(f"asking {self.endpoint.label}")
+        found: Future[Any] = Future()
+
+        def probe() -> None:
+            try:
+                found.set_result(prepare(self.endpoint, self.workload, self.timeout_s))
+            except BaseException as error:  # noqa: BLE001 - carried over to the supervisor
+                found.set_exception(error)
+
+        threading.Thread(target=probe, name="tpwidgets-probe", daemon=True).start()
+        while not self._stop.is_set():
+            try:
+                prepared = found.result(timeout=0.05)
+            except TimeoutError:
+                if found.done():
+                    raise
+                continue
+            self._state.conditions |= _found(prepared)
+            return prepared
+        return None
+
+    def _next(self, worker: Any, sweep: Any) -> None:
+        command = sweep.next()
+        worker.send(command or {"do": "finish"})
+        self._level_began = time.monotonic()
+
+    _finished = False
+    _level_began = 0.0
+
+    def _listen(self, worker: Any, sweep: Any, ttft_s: float) -> None:
+        """Take in what the worker sends until it ends, and steer it through the levels."""
+        from .metrics import operating_point
+
+        meter = _Meter()
+        computed = told = 0.0
+        e2e_s = max(0.05, 2 * ttft_s)
+        for message in worker.messages():
+            over = self._take(message["batch"])
+            now = time.monotonic()
+            state, live = self._state, message["live"]
+            if live is not None:
+                window = live["window"]
+                state.open_window = Window(**window) if window else None
+                state.live = meter.read(live, state)
+                e2e_s = meter.e2e_s or e2e_s
+            if over or now - computed > _POINT_S:
+                computed = now
+                rows = state.rows[: max(0, len(state.windows) - 2)]
+                # a window's last requests end after it: its row is made anew for a while
+                rows += [operating_point(state.samples, w) for w in state.windows[len(rows) :]]
+                point = None
+                if state.open_window is not None:
+                    point = operating_point(state.samples, state.open_window, provisional=True)
+                    if point["n"]:
+                        rows.append(point)
+                with self._lock:
+                    state.rows = rows
+                going_on = not (self._finished or state.broken or self._stop.is_set())
+                if going_on and (over or (point is not None and sweep.seen_enough(point))):
+                    self._next(worker, sweep)
+            if now - told > _UPDATE_S:
+                told = now
+                self._report_level(sweep, e2e_s, now - self._level_began)
+
+    def _take(self, batch: list[dict[str, Any]]) -> bool:
+        """File what came; return whether the level under way is over."""
+        over = False
+        state = self._state
+        with self._lock:
+            for item in batch:
+                if "sample" in item:
+                    sample = Sample(**item["sample"])
+                    state.samples.append(sample)
+                    if sample.status not in ("ok", "stopped"):
+                        state.errors += 1
+                        state.note = state.note or sample.message or sample.status
+                elif "window" in item:
+                    state.windows.append(Window(**item["window"]))
+                elif "level_over" in item:
+                    over = True
+                elif "broken" in item:
+                    state.broken = item["broken"]
+                elif "idle" in item:
+                    self._finished = True
+        return over
+
+    def _report_level(self, sweep: Any, e2e_s: float, spent_s: float) -> None:
+        levels = self.load.concurrency
+        index = min(sweep.index, len(levels) - 1)
+        costs = [sweep.level_s(level, e2e_s) for level in levels]
+        here = min(spent_s, 0.95 * costs[index]) if sweep.index < len(levels) else costs[index]
+        fraction = (sum(costs[:index]) + here) / sum(costs)
+        left = sweep.remaining_s(e2e_s, spent_s)
+        last = levels[-1]
+        text = f"level {levels[index]} of {last}, {left:.0f} s left"
+        if sweep.index >= len(levels):
+            text = "finishing: the last requests are coming in"
+        self._progress = Progress(
+            "running", text, levels[index], index + 1, len(levels), fraction, left
+        )
+        self._tell()
+
+    def _report(self, text: str) -> None:
+        self._progress = Progress("preparing", text, levels=len(self.load.concurrency))
+        self._tell()
+
+    def _tell(self) -> None:
+        for listener in self._listeners:
+            try:
+                listener(self)
+            except Exception:
+                import logging
+
+                logging.getLogger("tpwidgets").exception("a listener failed")
+
+    def _snapshot(self, state: str) -> Run:
+        with self._lock:
+            samples, windows = list(self._state.samples), list(self._state.windows)
+            if state == "running" and self._state.open_window is not None:
+                windows.append(self._state.open_window)
+        conditions = dict(self._state.conditions)
+        if samples:
+            conditions["stamps"] = ", ".join(sorted({s.stamp for s in samples}))
+        if self._state.note:
+            conditions["failures"] = self._state.note
+        return Run(samples, windows, conditions, state, self.price)
+
+
+class _Meter:
+    """Rates over the last few seconds, from the counts that the worker sends."""
+
+    SPAN_S = 2.0
+
+    def __init__(self) -> None:
+        self._counts: list[tuple[float, int, int]] = []
+        self.e2e_s: float | None = None
+
+    def read(self, live: dict[str, Any], state: _State) -> Live:
+        now, samples = live["now_s"], state.samples
+        self._counts.append((now, live["chunks"], len(samples)))
+        while len(self._counts) > 2 and now - self._counts[0][0] > self.SPAN_S:
+            self._counts.pop(0)
+        recent = [s for s in samples[-max(8, live["concurrency"]) :] if s.status == "ok"]
+        since, chunks, ended = self._counts[0]
+        span = now - since
+        tokens = sum(s.output_tokens or 0 for s in recent)
+        per_chunk = tokens / max(1, sum(len(s.token_ms) for s in recent)) if tokens else 1.0
+        e2e = _median([s.e2e_ms for s in recent])
+        self.e2e_s = e2e / 1000 if e2e else self.e2e_s
+        tpot = _median([s.tpot_ms for s in recent])
+        return Live(
+            ttft_ms=_median([s.ttft_ms for s in recent]),
+            user_tps=1000 / tpot if tpot else None,
+            output_tps=(live["chunks"] - chunks) * per_chunk / span if span > 0.5 else None,
+            rps=(len(samples) - ended) / span if span > 0.5 else None,
+            in_flight=live["in_flight"],
+            requests=len(samples),
+            errors=state.errors,
+        )
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+    known = sorted(v for v in values if v is not None)
+    return known[len(known) // 2] if known else None
+
+
+def _conditions(endpoint: Endpoint, workload: Workload) -> dict[str, Any]:
+    """Return what is known before anything is asked: no secret among it."""
+    from importlib.metadata import version
+
+    return {
+        "endpoint": endpoint.label,
+        "url": endpoint.url,
+        "model": endpoint.model,
+        "protocol": endpoint.protocol,
+        "api_key_env": endpoint.api_key_env,
+        "extra_body": dict(endpoint.extra_body),
+        "prompt_tokens_asked": workload.prompt_tokens,
+        "output_tokens_asked": workload.output_tokens,
+        "window": "closed loop; opens when every user has been refilled once, closes before the "
+        "first is left empty",
+        "prompts": "random words, different from the first on: no prefix cache can serve them",
+        "tpwidgets": __version__,
+        "httpx": version("httpx"),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "notes": [],
+    }
+
+
+def _found(prepared: Any) -> dict[str, Any]:
+    """Return the conditions that probing found out."""
+    return {
+        "url": prepared.base.url,
+        "model": prepared.model,
+        "protocol": prepared.protocol.name,
+        "server": prepared.base.server,
+        "context_tokens": prepared.base.context,
+        "prompt_tokens_sent": prepared.workload.prompt_tokens,
+        "output_tokens_sent": prepared.workload.output_tokens,
+        "prompt_words": prepared.calibration.words(prepared.workload.prompt_tokens),
+        "prompt_counted_by": "the server" if prepared.calibration.counted else "estimate",
+        "output_length_forced": bool(prepared.extra.get("ignore_eos")),
+        "notes": list(prepared.base.notes),
+    }
+
+
+def _assignment(prepared: Any, timeout_s: float) -> dict[str, Any]:
+    """Return all that a worker needs to make requests. Holds the key: goes over the pipe only."""
+    workload = prepared.workload
+    return {
+        "do": "assignment",
+        "url": prepared.url,
+        "protocol": prepared.protocol.name,
+        "body": prepared.body("", workload.output_tokens),
+        "prompt_at": prepared.protocol.prompt_at,
+        "headers": prepared.headers,
+        "words": prepared.calibration.words(workload.prompt_tokens),
+        "instructed": workload.instructed,
+        "output_tokens": workload.output_tokens,
+        "timeout_s": timeout_s,
+        "local": prepared.endpoint.local,
+        "run": uuid.uuid4().hex[:12],
+        "seed": uuid.uuid4().int,
+    }
+
+
+def start(
+    endpoint: "str | Endpoint",
+    *,
+    model: str | None = None,
+    concurrency: "int | Iterable[int] | str" = (1, 4, 16),
+    prompt_tokens: int = 256,
+    output_tokens: int = 64,
+    requests: int | None = None,
+    seconds: float | None = None,
+    timeout_s: float = 60.0,
+    protocol: str | None = None,
+    api_key_env: str | None = None,
+    headers: dict[str, str] | None = None,
+    extra_body: dict[str, Any] | None = None,
+    price: Price | None = None,
+    **unknown: Any,
+) -> Measurement:
+    """Start a measurement and return at once.
+
+    Parameters
+    ----------
+    endpoint : str or Endpoint
+        A URL, an `Endpoint`, or a simulated profile's name (``"vllm-llama-70b"``).
+    model : str, optional
+        None: the endpoint's only or first model.
+    concurrency : int, iterable of int, or str
+        The levels to walk: ``16``, ``(1, 4, 16)`` or ``"1-64"`` (1, 2, 4 … 64).
+    prompt_tokens, output_tokens : int
+        Lengths as the server counts them.
+    requests : int, optional
+        Requests to count at each level. None: until the 95 % interval is within ±10 %.
+    seconds : float, optional
+        Seconds to count at each level.
+    timeout_s : float
+        Give up on a request after so many seconds without a byte.
+    protocol : {"chat", "completions"}, optional
+        None: found out.
+    api_key_env : str, optional
+        The name of the environment variable that holds the key.
+    headers, extra_body : dict, optional
+        Sent with every request.
+    price : Price, optional
+        For the cost curve and the answer.
+
+    Raises
+    ------
+    SettingsError
+        If a setting is refused; it is named.
+    TypeError
+        For an unknown keyword; the nearest known one is named.
+    """
+    if unknown:
+        refuse_unknown(unknown, _SETTINGS, "measure()")
+    return Measurement(
+        resolve(
+            endpoint, model=model, protocol=protocol, api_key_env=api_key_env,
+            headers=headers, extra_body=extra_body,
+        ),
+        Workload.of(prompt_tokens, output_tokens),
+        Load.of(concurrency, requests, seconds),
+        positive("timeout_s", timeout_s, "(seconds)"),
+        price,
+    ).begin()  # fmt: skip
+
+
+_SETTINGS = [
+    "model", "concurrency", "prompt_tokens", "output_tokens", "requests", "seconds", "timeout_s",
+    "protocol", "api_key_env", "headers", "extra_body", "price",
+]  # fmt: skip
+
+
+def measure(endpoint: "str | Endpoint", *, progress: bool | None = None, **settings: Any) -> Run:
+    """Measure and return the run: in a cell, a script or a shell.
+
+    Takes what `start` takes. Interrupting it (Kernel → Interrupt, Ctrl-C) stops the measurement
+    and returns what there is.
+
+    Parameters
+    ----------
+    progress : bool, optional
+        Show how far it is; None: in a notebook and in a terminal.
+
+    Raises
+    ------
+    EndpointError, MeasurementError
+        If nothing could be measured; the message says what to do.
+    """
+    from .progress import shown
+
+    measurement = start(endpoint, **settings)
+    try:
+        with shown(measurement, progress):
+            return measurement.wait()
+    except KeyboardInterrupt:
+        measurement.stop()
+        return measurement.wait(5.0)
+
+
+def settings_of(measurement: Measurement) -> dict[str, Any]:
+    """Return the settings that differ from `start`'s defaults, as its keywords."""
+    load, workload, endpoint = measurement.load, measurement.workload, measurement.endpoint
+    given = {
+        "model": endpoint.model,
+        "concurrency": load.concurrency,
+        "prompt_tokens": workload.prompt_tokens,
+        "output_tokens": workload.output_tokens,
+        "requests": load.requests,
+        "seconds": load.seconds,
+        "api_key_env": endpoint.api_key_env,
+    }
+    return {name: value for name, value in given.items() if value is not None}

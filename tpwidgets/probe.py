@@ -1,0 +1,260 @@
+"""How an endpoint is spoken to and how it counts: what is settled before the first sample."""
+
+import random
+import re
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .discovery import Base, at, candidates, find_base
+from .endpoints import Endpoint, http_client
+from .errors import EndpointError
+from .protocols import PROTOCOLS, Outcome, StreamReader, WireProtocol
+from .refusals import check_stream, no_model, refusal, sentences, timed_out
+from .workload import Calibration, Workload, prompt
+
+if TYPE_CHECKING:
+    import httpx
+
+_FORCES_LENGTH = ("vllm", "llama.cpp", "sglang", "tpwidgets")
+"""Servers that obey ``ignore_eos``: the output is exactly as long as asked."""
+
+
+@dataclass
+class Prepared:
+    """An endpoint ready to be measured. Holds a key: never shown, never saved."""
+
+    endpoint: Endpoint
+    base: Base
+    model: str
+    protocol: WireProtocol
+    headers: dict[str, str] = field(repr=False)
+    extra: dict[str, Any] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
+    """Body fields that this server wants under another name."""
+    calibration: Calibration = field(default_factory=Calibration)
+    workload: Workload = field(default_factory=Workload)
+    probe_ttft_s: float = 0.0
+
+    @property
+    def url(self) -> str:
+        """Where requests are posted."""
+        return at(self.base.url, self.protocol.path)
+
+    def body(self, text: str, output_tokens: int) -> dict[str, Any]:
+        """Return the request body for one prompt."""
+        body = self.protocol.body(self.model, text, output_tokens)
+        for old, new in self.renamed.items():
+            if old in body:
+                value = body.pop(old)
+                if new:
+                    body[new] = value
+        return {**body, **self.extra, **self.endpoint.extra_body}
+
+
+def prepare(endpoint: Endpoint, workload: Workload, timeout_s: float = 60.0) -> Prepared:
+    """Find base, model and protocol, check that answers stream, and calibrate the prompt length.
+
+    Sends two to four short requests (a long prompt costs one request of that length).
+
+    Raises
+    ------
+    EndpointError
+        With one sentence that says what is wrong and what to do.
+    """
+    with http_client(endpoint, timeout_s) as client:
+        base = find_base(client, endpoint, timeout_s)
+        model = _choose_model(endpoint, base)
+        prober = _Prober(client, endpoint, base, model, timeout_s)
+        prepared = prober.first_contact(workload)
+        prober.calibrate(prepared)
+    return prepared
+
+
+class _Prober:
+    """Sends probing requests, mending what a server's first refusal asks for."""
+
+    SHORT, LONG = 16, 64
+    """Words in the two prompts by which the server's counting is found out."""
+
+    def __init__(
+        self, client: "httpx.Client", endpoint: Endpoint, base: Base, model: str, timeout_s: float
+    ) -> None:
+        self._client, self._endpoint, self._base = client, endpoint, base
+        self._model, self._timeout_s = model, timeout_s
+        self._rng = random.Random()
+        self._output_tokens = 4
+
+    def first_contact(self, workload: Workload) -> Prepared:
+        """Return the endpoint with the protocol that it speaks, having seen it stream."""
+        names = [self._endpoint.protocol] if self._endpoint.protocol else list(PROTOCOLS)
+        bases = [self._base.url]
+        if not self._base.models:
+            bases = [url for url, _ in candidates(self._endpoint.url)]
+        failure: EndpointError | None = None
+        for url in bases:
+            for name in names:
+                self._base.url = url
+                prepared = Prepared(
+                    self._endpoint,
+                    self._base,
+                    self._model,
+                    PROTOCOLS[name or "chat"],
+                    self._endpoint.auth_headers(),
+                    workload=workload,
+                )
+                if self._base.server in _FORCES_LENGTH:
+                    prepared.extra["ignore_eos"] = True
+                try:
+                    self._short = self.probe(prepared, self.SHORT)
+                except EndpointError as error:
+                    if error.kind != "not_found":
+                        raise
+                    failure = failure or error
+                    continue
+                return prepared
+        raise failure or EndpointError("No protocol to try.", "not_found")
+
+    def calibrate(self, prepared: Prepared) -> None:
+        """Find out how the server counts prompts; shorten one that its context can't hold."""
+        short = self._short
+        if short.usage.prompt_tokens is None:
+            self._base.notes.append(
+                "the server sends no usage: token counts are estimated (a chunk taken for a token, "
+                "a word for a prompt token)"
+            )
+        else:
+            long = self.probe(prepared, self.LONG)
+            counts = short.usage.prompt_tokens, long.usage.prompt_tokens
+            if counts[1] is not None and counts[1] > counts[0]:
+                prepared.calibration = Calibration.fit(
+                    (self.SHORT, counts[0]), (self.LONG, counts[1])
+                )
+            else:
+                self._base.notes.append(
+                    "the server does not count the whole prompt: its length is estimated"
+                )
+        self._fit_context(prepared)
+
+    def _fit_context(self, prepared: Prepared) -> None:
+        asked = prepared.workload
+        limit = self._base.context
+        if asked.prompt_tokens <= 512 and not (limit and _total(asked) > limit):
+            return
+        for _ in range(8):
+            words = prepared.calibration.words(prepared.workload.prompt_tokens)
+            try:
+                outcome = self.probe(
+                    prepared, words, prepared.workload.output_tokens, head_only=True
+                )
+            except EndpointError as error:
+                if error.kind != "context":
+                    raise
+                said = str(error)
+            else:
+                counted = outcome.usage.prompt_tokens
+                short = self._short.usage.prompt_tokens
+                if counted and short and counted > short and words > self.SHORT:
+                    prepared.calibration = Calibration.fit((self.SHORT, short), (words, counted))
+                return
+            self._shrink(prepared, said)
+        raise EndpointError(said, "context")
+
+    def _shrink(self, prepared: Prepared, said: str) -> None:
+        was = prepared.workload
+        room = _room(said, was, self._base.context)
+        output = min(was.output_tokens, max(1, room // 2))
+        fits = Workload(max(1, min(room - output, was.prompt_tokens)), output)
+        if fits == was or room < 2:
+            raise EndpointError(said, "context")
+        prepared.workload = fits
+        self._base.notes = [n for n in self._base.notes if not n.startswith("too long")]
+        self._base.notes.append(
+            f"too long for the model's context, so measured at {fits.prompt_tokens} prompt and "
+            f"{fits.output_tokens} output tokens; the server said: {said}"
+        )
+
+    def probe(
+        self, prepared: Prepared, words: int, output_tokens: int = 0, *, head_only: bool = False
+    ) -> Outcome:
+        """Send one request and read its stream; mend the request once per refused field."""
+        text = prompt(words, self._rng, instructed=prepared.workload.instructed)
+        for _ in range(len(_MENDS) + 1):
+            body = prepared.body(text, output_tokens or self._output_tokens)
+            try:
+                return self._stream(prepared, body, head_only=head_only)
+            except EndpointError as error:
+                if error.kind != "http" or not _mend(prepared, str(error)):
+                    raise
+        raise EndpointError("The server refused every form of the request.", "http")
+
+    def _stream(self, prepared: Prepared, body: dict[str, Any], *, head_only: bool) -> Outcome:
+        reader = StreamReader(prepared.protocol)
+        deadline = time.monotonic() + self._timeout_s
+        sent = time.monotonic()
+        with (
+            sentences(self._endpoint, self._timeout_s),
+            self._client.stream(
+                "POST", prepared.url, json=body, headers=prepared.headers
+            ) as response,
+        ):
+            if response.status_code != 200:
+                response.read()
+                raise refusal(response, self._endpoint, self._model, self._base.models)
+            kind = response.headers.get("content-type", "")
+            raw = bytearray()
+            for chunk in response.iter_raw():
+                reader.feed(chunk, time.monotonic_ns())
+                if len(raw) < 100_000:
+                    raw += chunk
+                if reader.outcome.token_ns and not prepared.probe_ttft_s:
+                    prepared.probe_ttft_s = time.monotonic() - sent
+                if head_only and reader.outcome.token_ns and not prepared.calibration.counted:
+                    break
+                if time.monotonic() > deadline:
+                    raise timed_out(self._endpoint, self._timeout_s)
+        outcome = reader.finish(time.monotonic_ns())
+        check_stream(outcome, bytes(raw), kind, self._endpoint)
+        return outcome
+
+
+_MENDS = (
+    # (a word in the refusal, the field it means, the field to send instead; "" leaves it out)
+    ("max_completion_tokens", "max_tokens", "max_completion_tokens"),
+    ("stream_options", "stream_options", ""),
+    ("ignore_eos", "ignore_eos", ""),
+)
+
+
+def _mend(prepared: Prepared, said: str) -> bool:
+    for word, old, new in _MENDS:
+        if word in said and old not in prepared.renamed:
+            prepared.renamed[old] = new
+            prepared.extra.pop(old, None)
+            prepared.base.notes.append(f"the server refused {old}: sent {new or 'without it'}")
+            return True
+    return False
+
+
+def _total(workload: Workload) -> int:
+    return workload.prompt_tokens + workload.output_tokens
+
+
+def _room(said: str, was: Workload, context: int | None) -> int:
+    """Return how many tokens prompt and output may have together, by the server's own words."""
+    named = [int(n) for n in re.findall(r"\d{2,9}", said)]
+    below = [n for n in named if 16 <= n < _total(was)]
+    if context and context < _total(was):
+        below.append(context)
+    # leave a little for a chat template that is counted otherwise at the limit
+    return (max(below) if below else _total(was) // 2) - 8
+
+
+def _choose_model(endpoint: Endpoint, base: Base) -> str:
+    if endpoint.model is None:
+        if not base.models:
+            raise EndpointError(f"{endpoint.label} lists no models: name one (model=...).", "model")
+        return base.models[0]
+    if base.models and endpoint.model not in base.models:
+        raise no_model(endpoint.label, endpoint.model, base.models)
+    return endpoint.model

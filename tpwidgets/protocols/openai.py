@@ -1,0 +1,94 @@
+"""The OpenAI chat-completions and completions protocols, as the many servers that speak them do."""
+
+import json
+from typing import Any
+
+from .base import Delta, Usage, error_message
+
+
+def _usage(said: dict[str, Any]) -> Usage | None:
+    """Read a usage object; zeros in both counts mean that the server did not count."""
+    prompt, output = said.get("prompt_tokens"), said.get("completion_tokens")
+    if not prompt and not output:
+        return None
+    return Usage(
+        prompt_tokens=prompt,
+        output_tokens=output,
+        cached_tokens=(said.get("prompt_tokens_details") or {}).get("cached_tokens"),
+        reasoning_tokens=(said.get("completion_tokens_details") or {}).get("reasoning_tokens"),
+    )
+
+
+def _read(event: bytes, judge: Any) -> Delta:
+    if event.strip() == b"[DONE]":
+        return Delta(done=True)
+    said = json.loads(event)
+    if not isinstance(said, dict):
+        raise ValueError("not an object")
+    if said.get("error"):
+        return Delta(error=error_message(event))
+    delta = Delta()
+    if said.get("usage"):
+        delta.usage = _usage(said["usage"])
+    choices = said.get("choices")
+    if choices:
+        delta.finish_reason = choices[0].get("finish_reason")
+        delta.token, delta.output = judge(choices[0])
+    elif choices is None and "usage" not in said:
+        raise ValueError("neither choices nor usage")
+    return delta
+
+
+class Chat:
+    """POST {base}/chat/completions."""
+
+    name = "chat"
+    path = "chat/completions"
+    prompt_at: tuple[str | int, ...] = ("messages", 0, "content")
+
+    def body(self, model: str, prompt: str, output_tokens: int) -> dict[str, Any]:
+        """Return a streaming request for at most `output_tokens` tokens."""
+        return {
+            "model": model,
+            "messages": [{"role": "user", "content": prompt}],
+            "max_tokens": output_tokens,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+
+    def read(self, event: bytes) -> Delta:
+        """Say what an event's data means; raises ValueError if it isn't this protocol's."""
+        return _read(event, self._judge)
+
+    @staticmethod
+    def _judge(choice: dict[str, Any]) -> tuple[bool, bool]:
+        delta = choice.get("delta") or {}
+        output = bool(delta.get("content") or delta.get("tool_calls") or delta.get("refusal"))
+        return output or bool(delta.get("reasoning_content") or delta.get("reasoning")), output
+
+
+class Completions:
+    """POST {base}/completions."""
+
+    name = "completions"
+    path = "completions"
+    prompt_at: tuple[str | int, ...] = ("prompt",)
+
+    def body(self, model: str, prompt: str, output_tokens: int) -> dict[str, Any]:
+        """Return a streaming request for at most `output_tokens` tokens."""
+        return {
+            "model": model,
+            "prompt": prompt,
+            "max_tokens": output_tokens,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+
+    def read(self, event: bytes) -> Delta:
+        """Say what an event's data means; raises ValueError if it isn't this protocol's."""
+        return _read(event, self._judge)
+
+    @staticmethod
+    def _judge(choice: dict[str, Any]) -> tuple[bool, bool]:
+        token = bool(choice.get("text"))
+        return token, token

@@ -1,0 +1,72 @@
+"""Server-sent events out of a byte stream that may be cut anywhere."""
+
+_BOM = b"\xef\xbb\xbf"
+
+
+class EventParser:
+    """Split a byte stream into the data of its events, each with the stamp of its last byte.
+
+    Follows the event-stream format of the HTML standard (9.2.6): lines end in LF, CR or CRLF, a
+    blank line ends an event, several ``data`` lines are joined by LF, comments and other fields
+    are passed over. Unlike a browser it also hands out an event that the end of the stream cut
+    off before its blank line; whoever reads it sees whether it is whole.
+
+    An event's stamp is that of the read that completed its last ``data`` line, not of the read
+    that brought the blank line: some servers send that one with the next event.
+    """
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._data: list[bytes] = []
+        self._stamp = 0
+        self._skip_lf = False
+        self._at_start = True
+
+    def feed(self, chunk: bytes, stamp: int) -> list[tuple[bytes, int]]:
+        """Take one read's bytes; return the ``(data, stamp)`` of each event it completed."""
+        if self._skip_lf and chunk:
+            self._skip_lf = False
+            if chunk[:1] == b"\n":
+                chunk = chunk[1:]
+        if b"\n" not in chunk and b"\r" not in chunk:
+            if chunk:
+                self._parts.append(chunk)  # joined only when the line ends: no quadratic copying
+            return []
+        if self._parts:
+            self._parts.append(chunk)
+            chunk = b"".join(self._parts)
+        if b"\r" in chunk:
+            self._skip_lf = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = chunk.split(b"\n")
+        rest = lines.pop()
+        self._parts = [rest] if rest else []
+        events = []
+        for line in lines:
+            self._line(line, stamp)
+            if not line and self._data:
+                events.append(self._dispatch())
+        return events
+
+    def finish(self, stamp: int) -> list[tuple[bytes, int]]:
+        """End the stream; return the event that its end cut off, if any."""
+        if self._parts:
+            self._line(b"".join(self._parts), stamp)
+            self._parts = []
+        return [self._dispatch()] if self._data else []
+
+    def _line(self, line: bytes, stamp: int) -> None:
+        if self._at_start:
+            self._at_start = False
+            line = line.removeprefix(_BOM)
+        if line.startswith(b"data:"):
+            self._data.append(line[6:] if line[5:6] == b" " else line[5:])
+            self._stamp = stamp
+        elif line == b"data":
+            self._data.append(b"")
+            self._stamp = stamp
+
+    def _dispatch(self) -> tuple[bytes, int]:
+        event = (b"\n".join(self._data), self._stamp)
+        self._data = []
+        return event

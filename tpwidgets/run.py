@@ -1,0 +1,172 @@
+"""Run: what was measured, and the conditions without which it is worth nothing."""
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .cost import Price
+from .samples import Sample, Window
+
+if TYPE_CHECKING:
+    import altair as alt
+    import pandas as pd
+
+
+@dataclass(eq=False)
+class Run:
+    """A finished measurement, or as much of it as there was when it was stopped.
+
+    Attributes
+    ----------
+    samples : list of Sample
+        One per request, whatever became of it, in the order in which they ended.
+    windows : list of Window
+        One per operating point, in the order in which they were measured.
+    conditions : dict
+        Endpoint, model, server, protocol, lengths asked and counted, client, date and notes: plain
+        values, no secret.
+    state : str
+        ``done``, ``stopped`` or ``failed``.
+    """
+
+    samples: list[Sample] = field(repr=False)
+    windows: list[Window] = field(repr=False)
+    conditions: dict[str, Any] = field(repr=False)
+    state: str = "done"
+    price: Price | None = None
+    """The price that `chart`, `cost` and `answer` use unless given another."""
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """The operating points as plain dicts (`points` is the same as a table)."""
+        from .metrics import operating_point
+
+        return [operating_point(self.samples, window) for window in self.windows]
+
+    @cached_property
+    def points(self) -> "pd.DataFrame":
+        """A row per operating point; `tpwidgets.metrics.COLUMNS` defines each column."""
+        from .metrics import points_table
+
+        return points_table(self.rows)
+
+    @cached_property
+    def requests(self) -> "pd.DataFrame":
+        """A row per request; ``token_ms`` lists the chunks' arrivals in ms since `sent`.
+
+        The phase says whether a request ended inside a window (``measured``), before it
+        (``warmup``) or after it (``cooldown``).
+        """
+        from .metrics import requests_table
+
+        return requests_table(self.samples)
+
+    def chart(
+        self, price: Price | None = None
+    ) -> "alt.VConcatChart | alt.HConcatChart | alt.Chart":
+        """Draw TTFT, tokens/s and cost against concurrency, as an Altair chart."""
+        from .charts import overview
+
+        return overview(self.rows, price=price or self.price, title=self.title)
+
+    def cost(self, price: Price | None = None) -> "pd.DataFrame":
+        """Tabulate cost against concurrency.
+
+        Parameters
+        ----------
+        price : Price, optional
+            ``Price.per_token(...)`` or ``Price.per_hour(...)``; None: the run's own.
+
+        Raises
+        ------
+        SettingsError
+            If neither the call nor the run has a price.
+        """
+        from .cost import cost_table
+        from .errors import SettingsError
+
+        chosen = price or self.price
+        if chosen is None:
+            raise SettingsError(
+                "No price is set: give one, such as Price.per_token(output=10) in $ per 1M tokens, "
+                "or Price.per_hour(4.5)."
+            )
+        return cost_table(self.rows, chosen)
+
+    def answer(self, price: Price | None = None) -> str:
+        """Say in one sentence where to operate and what lies beyond."""
+        from .plan import answer
+
+        return answer(self.rows, price or self.price)
+
+    def save(self, path: str | Path) -> Path:
+        """Save everything but secrets to one JSON file; `tpwidgets.load` reads it back."""
+        from .store import save
+
+        return save(self, path)
+
+    @property
+    def title(self) -> str:
+        """Model and endpoint, for headings and legends."""
+        return f"{self.conditions.get('model', '?')} at {self.conditions.get('endpoint', '?')}"
+
+    @property
+    def conditions_line(self) -> str:
+        """The conditions on one line."""
+        return conditions_line(self.conditions, self.rows)
+
+    def __repr__(self) -> str:
+        levels = ", ".join(str(w.concurrency) for w in self.windows) or "none"
+        return f"<Run {self.state}: {self.title}; concurrency {levels}; {len(self.samples):,} requests>"
+
+    def _repr_html_(self) -> str:
+        from .static import tables_html
+
+        return tables_html(self)
+
+
+def conditions_line(conditions: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
+    """Return what a figure is worth nothing without, on one line."""
+    c = conditions
+    parts = [
+        f"{c.get('model')} at {c.get('endpoint')}"
+        + (f" ({c['server']})" if c.get("server") else ""),
+        str(c.get("protocol")),
+        _length("prompt", c.get("prompt_tokens_asked"), rows, "prompt_tokens_mean"),
+        _length("output", c.get("output_tokens_asked"), rows, "output_tokens_mean"),
+    ]
+    cached = [r["cached_pct"] for r in rows if r.get("cached_pct") is not None]
+    if cached:
+        parts.append(f"cached prompt tokens {max(cached):.0f} %")
+    if rows:
+        total = sum(r["n"] for r in rows)
+        spans = [r["window_s"] for r in rows]
+        parts.append(f"n = {total:,} in windows of {_span(spans)} s, closed loop")
+    late = [r["client_error_p99_ms"] for r in rows if r.get("client_error_p99_ms") is not None]
+    stamp = c.get("stamps", "")
+    if late:
+        parts.append(f"stamped by the {stamp}, ±{max(max(late), 0.001):.2g} ms")
+    parts.append(f"tpwidgets {c.get('tpwidgets')}, Python {c.get('python')}")
+    parts.append(str(c.get("date", ""))[:16].replace("T", " "))
+    return " · ".join(part for part in parts if part)
+
+
+def _length(name: str, asked: int | None, rows: Sequence[dict[str, Any]], column: str) -> str:
+    counted = [r[column] for r in rows if r.get(column) is not None]
+    if not counted:
+        return f"{name} {asked} tok asked"
+    mean = sum(counted) / len(counted)
+    return f"{name} {asked} tok asked, {mean:.0f} counted"
+
+
+def _span(spans: Sequence[float]) -> str:
+    low, high = min(spans), max(spans)
+    return f"{low:.1f}" if high - low < 0.1 else f"{low:.1f} to {high:.1f}"
+
+
+def escape(text: object) -> str:
+    """Escape text for HTML."""
+    return html.escape(str(text))

@@ -1,0 +1,327 @@
+"""The dashboard's controls: which endpoint, how much load, what it costs."""
+
+import os
+import re
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as w
+
+from ..cost import Price, estimate
+from ..endpoints import Endpoint, resolve
+from ..errors import SettingsError, TpwidgetsError
+from ..load import Load, positive
+from ..run import escape
+from ..simulator import PROFILES
+from ..words import count, usd
+from ..workload import Workload
+from .fields import LengthField, LevelsField, PriceField
+
+_KEY_NAMES = re.compile(r"(API_?KEY|TOKEN|SECRET|_KEY)$")
+_FIRST = "(the server's first)"
+
+
+class Controls(w.VBox):
+    """Everything that is set before a measurement."""
+
+    SETTINGS = (
+        "model", "concurrency", "prompt_tokens", "output_tokens", "requests", "seconds",
+        "timeout_s", "protocol", "api_key_env", "headers", "extra_body", "price",
+    )  # fmt: skip
+
+    def __init__(self, target: str | Endpoint, given: dict[str, Any]) -> None:
+        self._lock = threading.RLock()
+        self._targets: dict[str, str | Endpoint] = {}
+        self._overrides = {
+            name: given[name] for name in ("protocol", "headers", "extra_body") if name in given
+        }
+        key_name = given.get("api_key_env") or getattr(target, "api_key_env", None)
+        model = given.get("model") or getattr(target, "model", None)
+        load = Load.of(given.get("concurrency", "1-64"))
+        lengths = Workload.of(given.get("prompt_tokens", 256), given.get("output_tokens", 64))
+        self._endpoint_row(self._known(target), model, key_name)
+        self.concurrency = LevelsField(_levels_text(given.get("concurrency", "1-64"), load))
+        self.prompt = LengthField(
+            "Prompt",
+            "tp-prompt-tokens",
+            lengths.prompt_tokens,
+            "Prompt length, as the server counts",
+        )
+        self.output = LengthField(
+            "Output", "tp-output-tokens", lengths.output_tokens, "Output length asked for"
+        )
+        price = given["price"] if "price" in given else _usual_price(self._endpoint.value)
+        self._own_price = "price" in given
+        self.price = PriceField(price)
+        self._more(given)
+        loads = w.Box([self.concurrency, self.prompt, self.output, self.price])
+        for row in (self._row, loads):
+            row.add_class("tp-row")
+        super().__init__([self._row, self._hint, loads, self._settings])
+        self.layout.overflow = "visible"
+
+    # -- values --------------------------------------------------------------------------------
+
+    @property
+    def label(self) -> str:
+        """What stands in the endpoint menu."""
+        return str(self._endpoint.label)
+
+    @property
+    def load(self) -> Load:
+        """The load that is set.
+
+        Raises
+        ------
+        SettingsError
+            If it can't be.
+        """
+        return Load.of(self.concurrency.value, self._requests.value or None, self._seconds())
+
+    def endpoint(self) -> Endpoint:
+        """Return the endpoint that is set; a simulated one is started if need be.
+
+        Raises
+        ------
+        SettingsError
+            If it can't be one.
+        """
+        target = self._targets[self._endpoint.value]
+        return resolve(
+            target, model=self._model.value, api_key_env=self._key.value, **self._overrides
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """Return the keywords for `tp.measure`, checked.
+
+        Raises
+        ------
+        SettingsError
+            Names the first that is refused.
+        """
+        load = self.load
+        lengths = Workload.of(self.prompt.value, self.output.value)
+        settings: dict[str, Any] = {
+            "concurrency": load.concurrency,
+            "prompt_tokens": lengths.prompt_tokens,
+            "output_tokens": lengths.output_tokens,
+        }
+        if load.requests is not None:
+            settings["requests"] = load.requests
+        if load.seconds is not None:
+            settings["seconds"] = load.seconds
+        timeout_s = positive("timeout_s", self._timeout.value, "(seconds)")
+        if timeout_s != 60:
+            settings["timeout_s"] = timeout_s
+        return settings
+
+    def estimate(self) -> str:
+        """Say what the settings will send at least, as HTML.
+
+        Raises
+        ------
+        SettingsError
+            If a setting is refused.
+        """
+        settings, load = self.settings(), self.load
+        if load.requests is None and load.seconds is not None:
+            return f"{len(load.concurrency)} levels of {load.seconds:g} s"
+        # each level settles for one generation of users, and the last one drains
+        requests = sum(c + (load.requests or load.enough(c)) for c in load.concurrency)
+        prompt, output = settings["prompt_tokens"], settings["output_tokens"]
+        said = f"at least {requests:,} requests, {_thousands(requests * (prompt + output))} tokens"
+        price = self.price.value
+        if price is not None and price.hour is None:
+            said += f", {usd(estimate(requests, prompt, output, price))}"
+        return f"estimate: {said}"
+
+    def changed(self, callback: Callable[[Any], None]) -> None:
+        """Call back when a setting of the load or the workload changed."""
+        for field in (self.concurrency, self.prompt, self.output):
+            field.changed(callback)
+        for box in (self._requests, self._seconds_box, self._timeout):
+            box.observe(callback, "value")
+
+    # -- endpoint, model, key ------------------------------------------------------------------
+
+    def look_around(self, _: Any = None) -> None:
+        """Look for servers on loopback and start the simulated one, in the background."""
+
+        def look() -> None:
+            from ..discovery import scan
+
+            self._fetch_models(self._endpoint.value)
+            for label, endpoint in scan():
+                if endpoint.url not in self._targets:
+                    self._add(label, endpoint.url, endpoint)
+
+        threading.Thread(target=look, name="tpwidgets-look", daemon=True).start()
+
+    def _known(self, target: str | Endpoint) -> str:
+        """Return the menu's key for a target, which is checked but not contacted."""
+        for name, profile in PROFILES.items():
+            self._targets[name] = profile.name
+        if isinstance(target, str) and target.strip() in PROFILES:
+            return target.strip()
+        endpoint = resolve(target)
+        self._targets[endpoint.url] = endpoint
+        return endpoint.url
+
+    def _endpoint_row(self, key: str, model: str | None, key_name: str | None) -> None:
+        fit: dict[str, Any] = {"description_width": "initial"}
+        options = [(_label(target), name) for name, target in self._targets.items()]
+        self._endpoint = w.Dropdown(
+            options=options, value=key, description="Endpoint", style=fit,
+            tooltip="Simulated endpoints, servers found on this machine, URLs typed in",
+            layout=w.Layout(width="330px"),
+        )  # fmt: skip
+        self._url = w.Text(
+            description="or URL", placeholder="http://127.0.0.1:8000/v1", continuous_update=False,
+            style=fit, layout=w.Layout(width="270px"),
+            tooltip="Any OpenAI-compatible base URL; press Enter",
+        )  # fmt: skip
+        self._model = w.Dropdown(
+            options=[(model or _FIRST, model)], value=model, description="Model", style=fit,
+            tooltip="From the server's own list", layout=w.Layout(width="230px"),
+        )  # fmt: skip
+        names = sorted(name for name in os.environ if _KEY_NAMES.search(name))
+        if key_name and key_name not in names:
+            names.insert(0, key_name)
+        self._key = w.Dropdown(
+            options=[("none", None), *((name, name) for name in names)], value=key_name,
+            description="Key from", style=fit, layout=w.Layout(width="210px"),
+            tooltip="The environment variable that holds the key; the key itself is never shown",
+        )  # fmt: skip
+        endpoint = w.HBox([self._endpoint, self._url])
+        for css, widget in (("endpoint", endpoint), ("model", self._model), ("key", self._key)):
+            widget.add_class(f"tp-{css}")
+        self._row = w.Box([endpoint, self._model, self._key])
+        self._hint = w.HTML()
+        self._hint.add_class("tp-hint")
+        self._endpoint.observe(self._endpoint_chosen, "value")
+        self._url.observe(self._url_typed, "value")
+        self._key.observe(lambda _: self._ask_models(), "value")
+
+    def _add(self, label: str, key: str, endpoint: Endpoint, *, choose: bool = False) -> None:
+        with self._lock:
+            self._targets[key] = endpoint
+            chosen = key if choose else self._endpoint.value
+            options = [o for o in self._endpoint.options if o[1] != key]
+            self._endpoint.unobserve(self._endpoint_chosen, "value")
+            self._endpoint.options = [*options, (label, key)]
+            self._endpoint.value = chosen
+            self._endpoint.observe(self._endpoint_chosen, "value")
+
+    def _url_typed(self, change: Any) -> None:
+        text = change["new"].strip()
+        if not text:
+            return
+        try:
+            endpoint = Endpoint(text)
+        except SettingsError as error:
+            self._say(str(error))
+            return
+        # a password in the URL must not stay in the box, nor in the notebook's saved state
+        self._url.value = ""
+        self._add(endpoint.label, endpoint.url, endpoint, choose=True)
+        self._endpoint_chosen()
+
+    def _endpoint_chosen(self, _: Any = None) -> None:
+        key = self._endpoint.value
+        self._model.options = [(_FIRST, None)]
+        if not self._own_price:
+            self.price.value = _usual_price(key)
+        self._ask_models()
+
+    def _ask_models(self) -> None:
+        self._say("")
+        key = self._endpoint.value
+        threading.Thread(
+            target=self._fetch_models, args=(key,), name="tpwidgets-models", daemon=True
+        ).start()
+
+    def _fetch_models(self, key: str) -> None:
+        target = self._targets[key]
+        try:
+            endpoint = resolve(target, api_key_env=self._key.value, **self._overrides)
+            from ..discovery import list_models
+
+            names = list_models(endpoint)
+        except TpwidgetsError as error:
+            if self._endpoint.value == key:
+                self._say(str(error))
+            return
+        with self._lock:
+            if self._endpoint.value != key or not names:
+                return
+            chosen = self._model.value
+            if chosen is not None and chosen not in names:
+                names = [chosen, *names]  # the measurement will say that the server lacks it
+            self._model.options = [(name, name) for name in names]
+            self._model.value = chosen or names[0]
+            self._say("")
+
+    def _say(self, text: str) -> None:
+        self._hint.value = f'<span class="tp-bad">{escape(text)}</span>' if text else ""
+
+    # -- more settings -------------------------------------------------------------------------
+
+    def _more(self, given: dict[str, Any]) -> None:
+        fit: dict[str, Any] = {"description_width": "initial"}
+        narrow = w.Layout(width="240px")
+        self._requests = w.BoundedIntText(
+            value=given.get("requests") or 0, min=0, max=10_000_000, style=fit, layout=narrow,
+            description="Requests per level", tooltip="0: until the interval is narrow enough",
+        )  # fmt: skip
+        self._seconds_box = w.BoundedFloatText(
+            value=given.get("seconds") or 0, min=0, max=86_400, style=fit, layout=narrow,
+            description="Seconds per level", tooltip="0: until the interval is narrow enough",
+        )  # fmt: skip
+        self._timeout = w.BoundedFloatText(
+            value=given.get("timeout_s", 60), min=0.1, max=3600, style=fit, layout=narrow,
+            description="Time limit (s)", tooltip="Give up on a request after so long a silence",
+        )  # fmt: skip
+        for css, box in (("requests", self._requests), ("seconds", self._seconds_box),
+                         ("timeout", self._timeout)):  # fmt: skip
+            box.add_class(f"tp-{css}")
+        again = w.Button(
+            description="Look for servers", tooltip="Ask loopback's usual ports again",
+            layout=w.Layout(width="auto"),
+        )  # fmt: skip
+        again.on_click(self.look_around)
+        again.add_class("tp-look")
+        note = w.HTML("<small>0 = until the 95 % interval is within ±10 %</small>")
+        row = w.Box([self._requests, self._seconds_box, note, self._timeout, again])
+        row.add_class("tp-row")
+        self._settings = w.Accordion(children=[row], titles=("more settings",))
+        self._settings.add_class("tp-more")
+
+    def _seconds(self) -> float | None:
+        return float(self._seconds_box.value) or None
+
+
+def _label(target: str | Endpoint) -> str:
+    return f"{target} (simulated)" if isinstance(target, str) else target.label
+
+
+def _levels_text(given: Any, load: Load) -> str:
+    return given if isinstance(given, str) else ", ".join(map(str, load.concurrency))
+
+
+def _usual_price(key: str) -> Price | None:
+    """Return a simulated endpoint's price; a real one's is for its user to say."""
+    profile = PROFILES.get(key)
+    if profile is None:
+        return None
+    if profile.price_hour is not None:
+        return Price.per_hour(profile.price_hour, profile.replicas)
+    if profile.price_output is not None:
+        return Price.per_token(profile.price_output, profile.price_input or 0.0)
+    return None
+
+
+def _thousands(tokens: int) -> str:
+    if tokens < 10_000:
+        return f"{tokens:,}"
+    return f"{tokens / 1000:,.0f}k" if tokens < 1_000_000 else f"{count(tokens / 1e6)}M"

@@ -1,0 +1,353 @@
+"""The Explorer: one cell in which an endpoint is picked, measured and understood."""
+
+import threading
+from contextlib import suppress
+from typing import Any
+
+import ipywidgets as w
+
+from ..endpoints import Endpoint
+from ..errors import TpwidgetsError, refuse_unknown
+from ..live.board import Board
+from ..measurement import Measurement, start
+from ..run import Run, conditions_line, escape
+from . import texts
+from .controls import Controls
+from .result import Result
+
+_KEEP_RUNS = 5
+_BY_CELL: dict[str, "Explorer"] = {}
+"""The explorer that each cell shows, so that running a cell again takes over where it was."""
+
+
+class Explorer(w.VBox):
+    """A dashboard that measures an endpoint's throughput and explains it.
+
+    Parameters
+    ----------
+    endpoint : str or Endpoint, optional
+        A URL, an `Endpoint` or a simulated profile's name. It can be changed in the dashboard.
+    concurrency, prompt_tokens, output_tokens, requests, seconds, timeout_s, price : optional
+        What the controls stand at first; as in `tpwidgets.measure`.
+
+    Raises
+    ------
+    SettingsError, TypeError
+        As `tpwidgets.measure` raises them.
+    """
+
+    def __init__(self, endpoint: str | Endpoint = "vllm-llama-70b", **settings: Any) -> None:
+        unknown = [name for name in settings if name not in Controls.SETTINGS]
+        refuse_unknown(unknown, Controls.SETTINGS, "Explorer()")
+        self._lock = threading.RLock()
+        self._measurement: Measurement | None = None
+        self._runs: list[Run] = []
+        self._closed = False
+        self.controls = Controls(endpoint, settings)
+        self.board = Board(levels=list(self.controls.load.concurrency))
+        self.board.price_basis = self.controls.price.basis.value
+        self._result = Result()
+        self._build()
+        self.controls.price.link(self.board)
+        self.controls.price.changed(self._price_changed)
+        self.controls.changed(self._settings_changed)
+        self._settings_changed()
+        super().__init__(
+            [
+                w.HTML(texts.STYLE), self.controls, self._bar, self._status, self._tiles,
+                self.board, self._answer, self._conditions, self._buttons, self._extra,
+            ]
+        )  # fmt: skip
+        self.layout = w.Layout(width="100%")
+        self.add_class("tp-explorer")
+        self.controls.look_around()
+
+    # -- for users -----------------------------------------------------------------------------
+
+    @property
+    def run(self) -> Run | None:
+        """The latest run: the one under way as far as it has come, else the last one."""
+        measurement = self._measurement
+        if measurement is not None and not measurement.done:
+            return measurement.run
+        return self._runs[-1] if self._runs else None
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs that ended, oldest first."""
+        return list(self._runs)
+
+    @property
+    def measurement(self) -> Measurement | None:
+        """The measurement under way, or the last one."""
+        return self._measurement
+
+    def measure(self, _: Any = None) -> None:
+        """Start to measure, as the button does; returns at once."""
+        with self._lock:
+            if self._closed or (self._measurement is not None and not self._measurement.done):
+                return
+            self._measure.disabled, self._stop.disabled = True, False
+            self._say("running", "starting")
+        try:
+            endpoint, settings = self.controls.endpoint(), self.controls.settings()
+            self.board.levels = list(self.controls.load.concurrency)
+            measurement = start(endpoint, **settings, price=self.controls.price.value)
+        except TpwidgetsError as error:
+            self._ended("refused", str(error))
+            return
+        self._measurement = measurement
+        measurement.on_update(self._updated)
+        if measurement.done:  # it ended before we could listen
+            self._updated(measurement)
+
+    def stop(self, _: Any = None) -> None:
+        """Stop the measurement under way and keep what was measured, as the button does."""
+        self._stop.disabled = True
+        if self._measurement is not None:
+            self._measurement.stop()
+
+    def close(self) -> None:
+        """Stop what is under way and take the widgets down."""
+        self._closed = True
+        if self._measurement is not None:
+            self._measurement.stop()
+        for widget in _all_of(self):
+            w.Widget.close(widget)
+        super().close()
+
+    def __repr__(self) -> str:
+        return f"<Explorer: {self.controls.label}; {len(self._runs)} runs>"
+
+    def _ipython_display_(self, **_: Any) -> None:
+        """Show the dashboard and, below it, the place where each result stays as plain output."""
+        from IPython.display import display
+
+        cell = _cell_id()
+        if cell is not None:
+            former = _BY_CELL.get(cell)
+            if former is not None and former is not self:
+                self._take_over(former)
+            _BY_CELL[cell] = self
+        display(w.Widget._repr_mimebundle_(self), raw=True)
+        self._result.place()
+
+    # -- parts ---------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        button = {"layout": w.Layout(width="auto", min_width="90px")}
+        self._measure = w.Button(description="Measure", button_style="primary", **button)
+        self._stop = w.Button(description="Stop", disabled=True, **button)
+        self._progress = w.FloatProgress(min=0, max=1, layout=w.Layout(width="220px"))
+        self._estimate = w.HTML()
+        self._status = w.HTML()
+        self._tiles = w.HTML(texts.tiles(None))
+        self._answer = w.HTML()
+        self._conditions = w.HTML()
+        self._code = w.Button(description="Copy as code", **button)
+        self._frame = w.Button(description="DataFrame", **button)
+        self._save = w.Button(description="Save", **button)
+        self._buttons = w.HBox([self._code, self._frame, self._save])
+        self._extra = w.HTML()
+        self._bar = w.Box([self._measure, self._stop, self._progress, self._estimate])
+        self._bar.add_class("tp-row")
+        for name in ("measure", "stop", "progress", "estimate", "status", "tiles", "answer",
+                     "conditions", "extra"):  # fmt: skip
+            getattr(self, f"_{name}").add_class(f"tp-{name}")
+        for css, widget in (("copy-code", self._code), ("dataframe", self._frame),
+                            ("save", self._save), ("chart", self.board)):  # fmt: skip
+            widget.add_class(f"tp-{css}")
+        self._measure.tooltip = "Walk the levels and measure each"
+        self._stop.tooltip = "Stop now and keep what was measured"
+        self._code.tooltip = "The tp.measure(...) call for the settings above"
+        self._frame.tooltip = "The tables as pandas DataFrames"
+        self._save.tooltip = "Save the latest run to a file beside the notebook"
+        self._measure.on_click(self.measure)
+        self._stop.on_click(self.stop)
+        self._code.on_click(self._copy_code)
+        self._frame.on_click(self._show_frame)
+        self._save.on_click(self._save_run)
+
+    def _say(self, state: str, text: str, *, bad: bool = False) -> None:
+        css = ' class="tp-bad"' if bad else ""
+        words = f"<b>{escape(state)}</b>" + (f": {escape(text)}" if text else "")
+        self._status.value = f'<span role="status"{css}>{words}</span>'
+
+    # -- what the supervising thread calls -----------------------------------------------------
+
+    def _updated(self, measurement: Measurement) -> None:
+        if self._closed:
+            if measurement.done:
+                self._keep(measurement)
+            return
+        with self._lock:
+            if measurement.done:
+                if self._keep(measurement):
+                    self._show_end(measurement)
+                return
+            progress = measurement.progress
+            self._progress.value = progress.fraction
+            self._say("running", progress.text)
+            self._tiles.value = texts.tiles(measurement.live)
+            rows = measurement.rows
+            self._draw(rows)
+            if rows:
+                self._conditions.value = texts.conditions(
+                    conditions_line(measurement.conditions, rows), measurement.conditions
+                )
+
+    def _keep(self, measurement: Measurement) -> bool:
+        run = measurement.run
+        if run in self._runs:
+            return False
+        if run.windows or run.samples:
+            self._runs = [*self._runs, run][-_KEEP_RUNS:]
+        return True
+
+    def _show_end(self, measurement: Measurement) -> None:
+        run, progress = measurement.run, measurement.progress
+        self._tiles.value = texts.tiles(measurement.live)
+        self._draw([])
+        self.board.commit()
+        self._progress.value = progress.fraction
+        failed = progress.state == "failed"
+        text = progress.text if progress.text != progress.state else _what_there_is(run)
+        self._ended(progress.state, text, bad=failed)
+        if run.windows:
+            self._explain(run)
+            self._result.show(run, self.controls.price.value)
+
+    def _ended(self, state: str, text: str, *, bad: bool = True) -> None:
+        with self._lock:
+            self._say(state, text, bad=bad)
+            self._measure.disabled, self._stop.disabled = False, True
+
+    def _draw(self, rows: list[dict[str, Any]]) -> None:
+        """Draw the rows of the run under way over the earlier ones, or the last run as current."""
+        runs = [(run_label(i, run), run.rows) for i, run in enumerate(self._runs, 1)]
+        if self._measurement is not None and not self._measurement.done:
+            runs.append((f"run {len(runs) + 1}", rows))
+        last = len(runs) - 1
+        self.board.update(
+            {**row, "run": label, "current": i == last}
+            for i, (label, of_run) in enumerate(runs)
+            for row in of_run
+        )
+
+    def _explain(self, run: Run) -> None:
+        self._answer.value = f"<b>{escape(run.answer(self.controls.price.value))}</b>"
+        self._conditions.value = texts.conditions(run.conditions_line, run.conditions)
+
+    # -- callbacks -----------------------------------------------------------------------------
+
+    def _settings_changed(self, _: Any = None) -> None:
+        try:
+            self._estimate.value = self.controls.estimate()
+        except TpwidgetsError as error:
+            self._estimate.value = f'<span class="tp-bad">{escape(error)}</span>'
+
+    def _price_changed(self, _: Any = None) -> None:
+        self.board.price_basis = self.controls.price.basis.value
+        self._settings_changed()
+        with self._lock:
+            if self._runs and (self._measurement is None or self._measurement.done):
+                run = self._runs[-1]
+                run.price = self.controls.price.value
+                if run.windows:
+                    self._explain(run)
+                    self._result.show(run, run.price)
+
+    def _copy_code(self, _: Any) -> None:
+        try:
+            endpoint, settings = self.controls.endpoint(), self.controls.settings()
+        except TpwidgetsError as error:
+            self._extra.value = f'<span class="tp-bad">{escape(error)}</span>'
+            return
+        code = texts.as_code(endpoint, settings, self.controls.price.value)
+
+        def told(copied: bool) -> None:
+            head = "Copied:" if copied else "Select and copy:"
+            self._extra.value = f'{head}<pre class="tp-code">{escape(code)}</pre>'
+
+        told(False)
+        self.board.copy(code, told)
+
+    def _show_frame(self, _: Any) -> None:
+        run = self.run
+        if run is None or not run.samples:
+            self._extra.value = "Nothing was measured yet."
+            return
+        head = run.requests.drop(columns=["token_ms"]).tail(5)
+        self._extra.value = (
+            "<code>explorer.run.points</code> (a row per level; name your dashboard: "
+            "<code>explorer = tp.Explorer()</code>)"
+            f'<div style="overflow-x:auto">{run.points.to_html(index=False, na_rep="–")}</div>'
+            f"<code>explorer.run.requests</code> ({len(run.requests):,} rows; the last five)"
+            f'<div style="overflow-x:auto">{head.to_html(index=False, na_rep="–")}</div>'
+        )
+
+    def _save_run(self, _: Any) -> None:
+        run = self.run
+        if run is None or not run.samples:
+            self._extra.value = "Nothing was measured yet."
+            return
+        stamp = str(run.conditions["date"])[:19].replace(":", "").replace("T", "-")
+        try:
+            path = run.save(f"tpwidgets-{stamp}.json")
+        except TpwidgetsError as error:
+            self._extra.value = f'<span class="tp-bad">{escape(error)}</span>'
+        else:
+            self._extra.value = f"Saved. <code>run = tp.load({escape(repr(str(path)))})</code>"
+
+    def _take_over(self, former: "Explorer") -> None:
+        """Go on where the same cell's former dashboard was: its runs stay beside the new ones."""
+        pending = former.measurement
+        former.close()
+        if pending is not None and not pending.done:
+            with suppress(TimeoutError, TpwidgetsError):
+                pending.wait(2.0)
+        with self._lock:
+            self._runs = [*former.runs, *self._runs][-_KEEP_RUNS:]
+            if self._runs:
+                self._draw([])
+                if self._runs[-1].windows:
+                    self._explain(self._runs[-1])
+                    self._result.show(self._runs[-1], self.controls.price.value)
+
+
+def run_label(number: int, run: Run) -> str:
+    """Name a run for the legend: its number and what sets it apart."""
+    c = run.conditions
+    return (
+        f"run {number}: {c.get('model') or c.get('endpoint')}, "
+        f"{c['prompt_tokens_asked']} → {c['output_tokens_asked']} tok"
+    )
+
+
+def _what_there_is(run: Run) -> str:
+    n = len(run.windows)
+    levels = f"{n} level{'s' if n != 1 else ''}"
+    kept = "measured" if run.state == "done" else "measured and kept"
+    return f"{levels}, {len(run.samples):,} requests {kept}"
+
+
+def _cell_id() -> str | None:
+    """Return the id of the notebook cell that is being run, where the front end tells it."""
+    import sys
+
+    ipython = sys.modules.get("IPython")
+    shell: Any = ipython.get_ipython() if ipython is not None else None
+    kernel = getattr(shell, "kernel", None)
+    if kernel is None:
+        return None
+    parent: dict[str, Any] = kernel.get_parent("shell") or {}
+    cell = parent.get("metadata", {}).get("cellId")
+    return str(cell) if cell else None
+
+
+def _all_of(box: Any) -> list[w.Widget]:
+    """Return every widget inside a box."""
+    found: list[w.Widget] = []
+    for child in getattr(box, "children", ()):
+        found += [child, *_all_of(child)]
+    return found

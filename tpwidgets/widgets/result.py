@@ -1,0 +1,58 @@
+"""The plain output of a finished run, which is still there when there is no kernel."""
+
+import threading
+from typing import Any
+
+from ..cost import Price
+from ..run import Run
+
+_EMPTY = {"text/plain": "", "text/html": ""}
+
+
+class Result:
+    """A place in a cell's output that is filled with picture, answer, table and conditions.
+
+    The picture takes a while to draw, so that happens in a thread; the latest request wins.
+    """
+
+    def __init__(self) -> None:
+        self._handles: list[Any] = []
+        self._wanted: tuple[Run, Price | None] | None = None
+        self._drawn: dict[str, str] = _EMPTY
+        self._lock = threading.Lock()
+        self._drawing = False
+
+    def place(self) -> None:
+        """Reserve the place in the output of the cell that is being run."""
+        from IPython.display import display
+
+        handle = display(self._drawn, raw=True, display_id=True)
+        if handle is not None:
+            self._handles.append(handle)
+
+    def show(self, run: Run, price: Price | None) -> None:
+        """Fill the place; returns at once."""
+        with self._lock:
+            self._wanted = (run, price)
+            if self._drawing:
+                return
+            self._drawing = True
+        threading.Thread(target=self._draw, name="tpwidgets-picture", daemon=True).start()
+
+    def _draw(self) -> None:
+        from ..static import result_bundle
+
+        while True:
+            with self._lock:
+                wanted, self._wanted = self._wanted, None
+                if wanted is None:
+                    self._drawing = False
+                    return
+            try:
+                self._drawn = result_bundle(*wanted)
+            except Exception:
+                with self._lock:
+                    self._drawing = False
+                raise
+            for handle in self._handles:
+                handle.update(self._drawn, raw=True)

@@ -1,0 +1,102 @@
+"""The dashboard's texts: tiles, conditions and the run as code. Values in, HTML or code out."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from ..cost import Price
+from ..endpoints import Endpoint
+from ..measurement import Live
+from ..run import escape
+from ..words import count, duration
+
+STYLE = """<style>
+.tp-explorer {font-family: var(--jp-ui-font-family, system-ui, sans-serif);
+  color: var(--jp-ui-font-color1, inherit);}
+.tp-row {display: flex; flex-flow: row wrap; align-items: center; gap: 2px 14px;}
+.tp-tiles table {border-collapse: collapse; line-height: 1.25;}
+.tp-tiles td {padding: 2px 22px 2px 0; vertical-align: top;}
+.tp-tiles b {font-size: 17px; font-weight: 600; font-variant-numeric: tabular-nums;
+  color: var(--jp-ui-font-color0, inherit);}
+.tp-tiles small, .tp-conditions, .tp-estimate {font-size: 12px;
+  color: var(--jp-ui-font-color2, inherit);}
+.tp-answer {font-size: 15px;}
+.tp-answer b {color: var(--jp-ui-font-color0, inherit);}
+.tp-status, .tp-status .widget-html-content {font-size: 13px; line-height: 1.35; height: auto;}
+.tp-status .tp-bad {color: var(--jp-error-color1, #b00020);}
+.tp-conditions summary {cursor: pointer;}
+.tp-conditions dl {display: grid; grid-template-columns: max-content 1fr; gap: 1px 12px;
+  margin: 6px 0;}
+.tp-conditions dd {margin: 0; overflow-wrap: anywhere;}
+.tp-explorer .widget-html-content {overflow-wrap: anywhere;}
+</style>"""
+
+_NAMES = {
+    "endpoint": "endpoint", "url": "URL", "model": "model", "server": "server",
+    "protocol": "protocol", "context_tokens": "context (tokens)", "api_key_env": "key from",
+    "extra_body": "extra body", "prompt_tokens_asked": "prompt asked (tokens)",
+    "prompt_tokens_sent": "prompt sent (tokens)", "prompt_counted_by": "prompt counted by",
+    "output_tokens_asked": "output asked (tokens)", "output_tokens_sent": "output sent (tokens)",
+    "output_length_forced": "output length forced", "prompts": "prompts", "window": "window",
+    "stamps": "arrivals stamped by", "failures": "first failure", "tpwidgets": "tpwidgets",
+    "httpx": "httpx", "python": "Python", "platform": "client", "date": "date",
+}  # fmt: skip
+
+
+def tiles(live: Live | None) -> str:
+    """Return the running figures; a dash stands for what was not measured yet."""
+    live = live or Live()
+    cells = (
+        (duration(live.ttft_ms), "TTFT, median"),
+        (_rate(live.user_tps, " tok/s"), "per user"),
+        (_rate(live.output_tps, " tok/s"), "whole system"),
+        (_rate(live.rps, " req/s"), "requests"),
+        (str(live.in_flight), "in flight"),
+        (str(live.errors), "errors"),
+    )
+    row = "".join(
+        f"<td><b>{escape(value)}</b><br><small>{escape(name)}</small></td>" for value, name in cells
+    )
+    return f"<table><tr>{row}</tr></table>"
+
+
+def _rate(value: float | None, unit: str) -> str:
+    return "–" if value is None else f"{count(value)}{unit}"
+
+
+def conditions(line: str, said: Mapping[str, Any]) -> str:
+    """Return the conditions on one line that opens into all of them."""
+    items = "".join(
+        f"<dt>{name}</dt><dd>{escape(said[key])}</dd>"
+        for key, name in _NAMES.items()
+        if said.get(key) not in (None, "", {}, [])
+    )
+    notes = "".join(f"<dt>note</dt><dd>{escape(note)}</dd>" for note in said.get("notes", []))
+    return (
+        f"<details><summary>conditions: {escape(line)}</summary><dl>{items}{notes}</dl></details>"
+    )
+
+
+def as_code(endpoint: Endpoint, settings: Mapping[str, Any], price: Price | None) -> str:
+    """Return the `tp.measure` call for these settings. A header's value is never written out."""
+    target = json.dumps(endpoint.profile or endpoint.url)
+    given: dict[str, str] = {}
+    for name in ("model", "protocol", "api_key_env"):
+        value = getattr(endpoint, name)
+        if value and not (name == "model" and endpoint.profile):
+            given[name] = json.dumps(value)
+    if endpoint.extra_body:
+        given["extra_body"] = repr(endpoint.extra_body)
+    if endpoint.headers:
+        given["headers"] = "{" + ", ".join(f'"{name}": ...' for name in endpoint.headers) + "}"
+    given |= {name: repr(value) for name, value in settings.items() if value is not None}
+    if price is not None:
+        given["price"] = _price(price)
+    lines = "".join(f"    {name}={value},\n" for name, value in given.items())
+    return f"import tpwidgets as tp\n\nrun = tp.measure(\n    {target},\n{lines})\nrun.points"
+
+
+def _price(price: Price) -> str:
+    if price.hour is not None:
+        return f"tp.Price.per_hour({price.hour:g}, replicas={price.replicas})"
+    return f"tp.Price.per_token(output={price.output or 0:g}, input={price.input:g})"
