@@ -1,0 +1,312 @@
+"""How one chart against concurrency is drawn, as a plain Vega-Lite specification.
+
+Every chart brings its rows into the same fields (`calculate`), and is then made of the same
+layers (`chart_view`): band, interval bars, line, points. Lines join measured points of one run
+only, and break where one is missing.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+Spec = dict[str, Any]
+
+# Both hues keep 3:1 against white and against JupyterLab's dark grey, and stay apart for every
+# common colour blindness; dash and shape say the same again.
+BLUE, ORANGE, GREY = "#2f7fd1", "#d9691e", "#8a8f98"
+
+STATES: tuple[Spec, ...] = (
+    {"name": "measured", "shape": "circle", "hollow": False},
+    {"name": "too few requests to be firm", "shape": "circle", "hollow": True},
+    {"name": "still running", "shape": "diamond", "hollow": True},
+    {"name": "limited by the client", "shape": "square", "hollow": False},
+    {"name": "all requests failed", "shape": "cross", "hollow": False},
+)
+"""The states of a point, each with its own mark: the key below the board."""
+
+VIEW: Mapping[str, Any] = {
+    "levels": [1, 2, 4, 8, 16, 32, 64],  # ticks; never empty, so that the scale has a domain
+    "rows": 0,
+    "hint": "press Measure",
+    "paper": "white",  # what hollow points are filled with
+}
+"""The Vega parameters that each chart reads, and their defaults."""
+
+Y_WIDTH, TITLE_Y = 46, -20
+
+CONFIG: Spec = {
+    "view": {"stroke": None},
+    "axis": {"labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal"},
+    "legend": {"labelFontSize": 11, "symbolSize": 260, "symbolStrokeWidth": 2, "columnPadding": 8},
+    "title": {"fontSize": 13, "fontWeight": 600, "subtitleFontSize": 11, "subtitlePadding": 5},
+    "style": {"heading": {"fontSize": 12.5, "fontWeight": 600}, "hint": {"fontSize": 12}},
+}
+"""Sizes; colours and fonts come from the host (the board) or from `PRINT`."""
+
+PRINT: Spec = CONFIG | {
+    "style": CONFIG["style"] | {"hint": {"fontSize": 12, "color": "#6b7280"}},
+    "axis": CONFIG["axis"]
+    | {"gridColor": "#e5e7eb", "domainColor": "#9ca3af", "tickColor": "#9ca3af"}
+    | {"labelColor": "#374151", "titleColor": "#374151"},
+    "title": CONFIG["title"] | {"anchor": "start", "subtitleColor": "#6b7280"},
+}
+
+
+def params(values: Mapping[str, Any]) -> list[Spec]:
+    """Declare Vega parameters."""
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def calculate(series: str = "''", **names: str) -> list[Spec]:
+    """Bring rows into the fields that the layers draw.
+
+    Parameters
+    ----------
+    series
+        A Vega expression: "p50", "p95" or "".
+    **names
+        Vega expressions: ``v`` (the value), ``lo`` and ``hi`` (its interval), ``firm``, and
+        ``what``, the value in words, where ``{v}`` and ``{interval}`` stand for their expressions.
+    """
+    bounded = "isValid(datum.lo) && isValid(datum.hi) && isValid(datum.v)"
+    interval = f"({bounded} ? ' (95 %: ' + {_number('lo')} + ' to ' + {_number('hi')} + ')' : '')"
+    fields = {
+        "series": series,
+        **names,
+        "v": f"datum.error_rate >= 1 ? null : ({names['v']})",
+        "what": names["what"].format(v=_number("v"), interval=interval),
+        # Both or none: half an interval would be drawn down to zero.
+        "band_lo": f"{bounded} ? datum.lo : null",
+        "band_hi": f"{bounded} ? datum.hi : null",
+    }
+    return [{"calculate": expression, "as": name} for name, expression in fields.items()]
+
+
+def chart_view(
+    title: str,
+    height: int,
+    transform: list[Spec],
+    *,
+    hint: str = "rows ? '' : hint",
+    legend: Spec | None = None,
+    x_labels: bool = True,
+    money: bool = False,
+) -> Spec:
+    """Build one chart's view: height, transform and layers.
+
+    Parameters
+    ----------
+    title, height
+        What stands above, and the height of the plot in pixels.
+    transform
+        Ends with `calculate`.
+    hint
+        A Vega expression: the text to show instead of data, or ''.
+    legend
+        Where the legend of p50 and p95 goes; None: there is none.
+    x_labels, money
+        Whether the x axis is labelled, and whether values are in dollars.
+    """
+    y = {
+        "field": "v",
+        "type": "quantitative",
+        "axis": _y_axis(height, hint, money=money),
+        "scale": {"zero": True, "nice": _ticks(height)},
+    }
+    layers = [*_bands(y), _line(y, legend), *_points(y, height)]
+    for layer in layers:
+        layer["encoding"]["x"] = _x(labels=x_labels)
+    return {
+        "height": height,
+        "transform": transform + _looks(),
+        "layer": layers + _texts(title, hint),
+    }
+
+
+def _bands(y: Spec) -> list[Spec]:
+    interval = {
+        "y": y | {"field": "band_lo"},
+        "y2": {"field": "band_hi"},
+        "color": _literal("tone"),
+        "detail": _RUN,
+    }
+    return [
+        {"mark": "area", "encoding": interval | {"fillOpacity": _faint(0.16, 0.07)}},
+        {
+            "mark": {"type": "rule", "strokeWidth": 1.5},
+            "encoding": interval | {"strokeOpacity": _faint(0.6, 0.3)},
+        },
+    ]
+
+
+def _line(y: Spec, legend: Spec | None) -> Spec:
+    encoding = {
+        "y": y,
+        "detail": _RUN,
+        "color": _series([BLUE, BLUE, ORANGE], legend),
+        "strokeDash": _series([[1, 0], [1, 0], [5, 3]], legend),
+        "strokeOpacity": _faint(1, 0.5),
+        "strokeWidth": _faint(2, 1.25),
+    }
+    return {"mark": "line", "encoding": encoding}
+
+
+def _points(y: Spec, height: int) -> list[Spec]:
+    tooltip = [{"field": f"tell {name}", "type": "nominal", "title": name} for name in _TELL]
+    disc = {
+        "y": y,
+        "stroke": _literal("ink"),
+        "fill": _literal("inside"),
+        "shape": _literal("shape"),
+        "size": _faint(48, 34),
+        # A pale disc has no rim: the two would add up to a darker ring.
+        "strokeOpacity": _faint(1, 0.55, 0),
+        "fillOpacity": _faint(1, 1, 0.55),
+    }
+    cross = {"y": {"value": height - 9}, "opacity": _faint(1, 0.5), "tooltip": tooltip}
+    failed: Spec = {"type": "point", "shape": "cross", "angle": 45, "size": 90, "filled": True}
+    target: Spec = {"type": "point", "size": 420, "filled": True, "opacity": 1}
+    valid = [{"filter": "isValid(datum.v)"}]
+    return [
+        {
+            "mark": {"type": "point", "strokeWidth": 1.75, "opacity": 1},
+            "transform": valid,
+            "encoding": disc,
+        },
+        {
+            "mark": failed | {"color": ORANGE},
+            "transform": [{"filter": "datum.error_rate >= 1"}],
+            "encoding": cross,
+        },
+        # Invisible and large: a point needn't be hit to the pixel.
+        {
+            "mark": target | {"color": "transparent"},
+            "transform": valid,
+            "encoding": {"y": y, "tooltip": tooltip},
+        },
+    ]
+
+
+def _texts(title: str, hint: str) -> list[Spec]:
+    one: Spec = {"data": {"values": [{}]}}
+    heading = {"type": "text", "text": title, "style": "heading", "align": "left"}
+    return [
+        one | {"mark": {"type": "text", "text": {"expr": hint}, "style": "hint"}},
+        # A text at a fixed place: Vega moves its own titles when axis labels grow.
+        one | {"mark": heading, "encoding": {"x": {"value": -Y_WIDTH}, "y": {"value": TITLE_Y}}},
+    ]
+
+
+_RUN = {"field": "run", "type": "nominal"}
+
+
+def _literal(field: str) -> Spec:
+    return {"field": field, "type": "nominal", "scale": None}
+
+
+def _series(values: list[Any], legend: Spec | None) -> Spec:
+    shown = {"title": None, "symbolType": "stroke", "symbolOpacity": 1, "values": ["p50", "p95"]}
+    return {
+        "field": "series",
+        "type": "nominal",
+        "scale": {"domain": ["", "p50", "p95"], "range": values},
+        "legend": shown | legend if legend else None,
+    }
+
+
+def _faint(now: float, earlier: float, earlier_disc: float | None = None) -> Spec:
+    """Give earlier runs another value, and their filled points perhaps a third."""
+    pale = "datum.current === false"
+    conditions: list[Spec] = [{"test": pale, "value": earlier}]
+    if earlier_disc is not None:
+        filled = f"{pale} && datum.ink === datum.inside"
+        conditions.insert(0, {"test": filled, "value": earlier_disc})
+    return {"condition": conditions, "value": now}
+
+
+def _x(*, labels: bool) -> Spec:
+    axis: Spec = {
+        "values": {"expr": "levels"},
+        "format": "d",
+        "grid": False,
+        "labels": labels,
+        "labelOverlap": "parity",
+        "labelSeparation": 4,
+        "title": "concurrency" if labels else None,
+        "titlePadding": 6,
+    }
+    ends = [{"expr": "levels[0]"}, {"expr": "levels[length(levels) - 1]"}]
+    return {
+        "field": "concurrency",
+        "type": "quantitative",
+        "scale": {"type": "log", "base": 2, "domain": ends, "nice": False, "padding": 12},
+        "axis": axis,
+    }
+
+
+def _ticks(height: int) -> int:
+    return max(3, height // 50)
+
+
+def _y_axis(height: int, hint: str, *, money: bool) -> Spec:
+    short = "abs(datum.value) >= 1e5 ? format(datum.value, '~s') : format(datum.value, ',.4~r')"
+    shown = f"'$' + ({short})" if money else short
+    return {
+        "title": None,
+        "domain": False,
+        "ticks": False,
+        "tickCount": _ticks(height),
+        # Where a hint stands instead of data there is no scale to read.
+        "labelExpr": f"({hint}) ? '' : ({shown})",
+        "gridOpacity": {"expr": f"({hint}) ? 0 : 1"},
+        "labelPadding": 6,
+        "minExtent": Y_WIDTH,
+        "maxExtent": Y_WIDTH,
+    }
+
+
+def _number(name: str, unit: str = "") -> str:
+    """Write a Vega expression that prints a field, or a dash where it has no value."""
+    value = f"datum.{name}"
+    shown = f"format({value}, abs({value}) < 100 ? ',.3~r' : ',.0f')"
+    return f"(isValid({value}) ? {shown} + '{unit}' : '–')"
+
+
+def _pick(key: str) -> str:
+    """Write a Vega expression for what the point's state has under a key."""
+    values = ", ".join(
+        f"'{state[key]}'" if isinstance(state[key], str) else str(state[key]).lower()
+        for state in STATES
+    )
+    return f"[{values}][datum.state]"
+
+
+_TELL = {
+    "title": "(datum.run ? datum.run + ': ' : '') + 'concurrency ' + datum.concurrency",
+    "value": "datum.what",
+    "state": f"{_pick('name')} + (datum.note ? '; ' + datum.note : '')",
+    "requests": f"{_number('n')} + ', failed ' + {_number('n_failed')}"
+    " + (datum.error_rate > 0 ? ' (' + format(datum.error_rate, '.1%') + ')' : '')",
+    "in flight": f"{_number('in_flight_mean')} + ' of ' + datum.concurrency + ' asked'",
+    "window": f"{_number('window_s', ' s')} + ', ' + {_number('rps')} + ' requests/s'",
+    "per token": f"{_number('tpot_p50_ms', ' ms')} + ', whole answer '"
+    f" + {_number('e2e_p50_ms', ' ms')}",
+    "tokens": f"{_number('prompt_tokens_mean')} + ' in, '"
+    f" + {_number('output_tokens_mean')} + ' out'",
+    "client error": f"{_number('client_error_p99_ms', ' ms')} + ' (p99), merged '"
+    f" + {_number('merged_pct', ' %')}",
+}
+"""The tooltip, line by line."""
+
+
+def _looks() -> list[Spec]:
+    """Compute how each point looks and what its tooltip says."""
+    fields = {
+        "state": "datum.error_rate >= 1 ? 4 : datum.client_limited ? 3 : datum.provisional ? 2"
+        " : datum.firm === false ? 1 : 0",
+        "shape": _pick("shape"),
+        "tone": f"datum.series === 'p95' ? '{ORANGE}' : '{BLUE}'",
+        "ink": f"datum.state >= 3 ? '{GREY}' : datum.tone",
+        "inside": f"{_pick('hollow')} ? paper : datum.ink",
+        **{f"tell {label}": expression for label, expression in _TELL.items()},
+    }
+    return [{"calculate": expression, "as": name} for name, expression in fields.items()]

@@ -1,0 +1,293 @@
+"""Tables into charts: operating points in, Vega-Lite specifications out. Nothing is measured here.
+
+The specifications are plain dicts, since importing Altair takes two seconds that a dashboard
+shouldn't wait for; `overview` hands the same specifications out as an Altair chart.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from .chart_layers import CONFIG, PRINT, TITLE_Y, VIEW, Y_WIDTH, Spec, calculate, chart_view, params
+
+if TYPE_CHECKING:
+    import altair as alt
+    import pandas as pd
+
+    from .cost import Price
+
+Row = dict[str, Any]
+
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.4.1.json"
+
+COLUMNS = (
+    "run", "current", "concurrency", "n", "n_failed", "error_rate", "window_s",
+    "output_tps", "output_tps_lo", "output_tps_hi", "rps",
+    "ttft_p50_ms", "ttft_p50_ms_lo", "ttft_p50_ms_hi", "ttft_p50_firm",
+    "ttft_p95_ms", "ttft_p95_ms_lo", "ttft_p95_ms_hi", "ttft_p95_firm",
+    "user_tps_p50", "user_tps_p50_lo", "user_tps_p50_hi", "tpot_p50_ms", "e2e_p50_ms",
+    "in_flight_mean", "client_error_p99_ms", "merged_pct", "prompt_tokens_mean",
+    "output_tokens_mean", "input_per_output", "cached_pct", "provisional", "client_limited",
+    "note",
+)  # fmt: skip
+"""What the charts read of an operating point; other columns needn't travel to the browser."""
+
+PRICE: Mapping[str, Any] = {
+    "price_basis": "token",
+    "price_input": 0.0,
+    "price_cached_input": None,
+    "price_output": 0.0,
+    "price_hour": 0.0,
+    "replicas": 1,
+    "utilisation": 1.0,
+}
+"""The Vega parameters that the cost chart computes with, and their defaults."""
+
+_PRICED = (
+    "(price_basis === 'hour' ? price_hour > 0 && replicas > 0 && utilisation > 0"
+    " : price_input > 0 || price_output > 0)"
+)
+
+
+def price_params(price: "Price | None") -> Row:
+    """Return a price as values of `PRICE`: what `Board` has as traits."""
+    if price is None:
+        return dict(PRICE)
+    return {
+        "price_basis": "token" if price.hour is None else "hour",
+        "price_input": price.input,
+        "price_cached_input": price.cached_input,
+        "price_output": price.output or 0.0,
+        "price_hour": price.hour or 0.0,
+        "replicas": price.replicas,
+        "utilisation": price.utilisation,
+    }
+
+
+def clean_rows(points: "Iterable[Mapping[str, Any]] | pd.DataFrame") -> list[Row]:
+    """Operating points as JSON-ready rows: earlier runs first, NaN and infinities as None."""
+    to_dict = getattr(points, "to_dict", None)
+    records = to_dict("records") if to_dict else points
+    rows = [
+        {name: _clean(row[name]) for name in COLUMNS if name in row}
+        for row in cast("Iterable[Mapping[str, Any]]", records)
+    ]
+    # The current run is drawn last, hence on top.
+    return sorted(rows, key=lambda row: row.get("current") is not False)
+
+
+def _clean(value: Any) -> Any:
+    if hasattr(value, "item"):  # a NumPy scalar
+        value = value.item()
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value if isinstance(value, str | bool | int) else None
+
+
+def board_charts() -> list[Spec]:
+    """Return the live board's charts in order.
+
+    Returns
+    -------
+    list of dict
+        Each with ``name``, ``card`` (charts of one card are stacked), ``title``, ``needs`` (the
+        column without which a row draws nothing) and ``spec``. Its rows are the dataset "points",
+        its width and its colours are the host's.
+    """
+    charts = [_ttft(266), _system_tps(110), _user_tps(110), _cost(266)]
+    for chart in charts:
+        bottom = 16 if chart["name"] == "system_tps" else 40
+        chart["spec"] = {
+            "$schema": SCHEMA,
+            "description": chart.pop("description"),
+            "data": {"name": "points"},
+            "width": 300,
+            # Fixed margins: no growing label moves a plot, and all plots line up.
+            "autosize": "none",
+            "padding": {"left": Y_WIDTH + 2, "right": 14, "top": 30, "bottom": bottom},
+            "params": params({**VIEW, **(PRICE if chart["name"] == "cost" else {})}),
+            "config": CONFIG,
+            **chart.pop("view"),
+        }
+    return charts
+
+
+def overview(
+    points: "Iterable[Mapping[str, Any]] | pd.DataFrame",
+    price: "Price | None" = None,
+    title: str | None = None,
+) -> "alt.HConcatChart":
+    """Draw operating points in three panels: TTFT, throughput and cost against concurrency.
+
+    Parameters
+    ----------
+    points
+        A row per operating point.
+    price
+        What tokens cost; None leaves the third panel empty.
+    title
+        Stands above; what the marks mean and which runs are pale stands below it.
+
+    Returns
+    -------
+    altair.HConcatChart
+        With its data within.
+    """
+    import altair as alt
+
+    rows = clean_rows(points)
+    levels = sorted({row["concurrency"] for row in rows if row.get("concurrency")})
+    state = {"rows": len(rows), "hint": "nothing measured", "levels": levels or VIEW["levels"]}
+    width = 270
+    ttft, system, user, cost = (
+        chart["view"] | {"width": width}
+        for chart in (_ttft(300, width), _system_tps(122), _user_tps(122), _cost(300))
+    )
+    spec: Spec = {
+        "$schema": SCHEMA,
+        "description": "Time to first token, throughput and cost against concurrency.",
+        "data": {"name": "points", "values": rows},
+        "params": params({**VIEW, **state, **price_params(price)}),
+        # Flush, so that the two plots are together as tall as their neighbours.
+        "hconcat": [ttft, {"vconcat": [system, user], "spacing": 56, "bounds": "flush"}, cost],
+        "spacing": 28,
+        "background": "white",
+        "padding": 12,
+        "config": PRINT,
+    }
+    if title or rows:
+        spec["title"] = {"text": title or "", "subtitle": _explain(rows), "offset": 16}
+    return alt.HConcatChart.from_dict(spec)
+
+
+def picture_png(chart: Any, scale: float = 2) -> bytes:
+    """Draw an Altair chart, or a specification, as a PNG, without a browser or a network."""
+    import vl_convert
+
+    spec = chart if isinstance(chart, dict) else chart.to_dict()
+    return vl_convert.vegalite_to_png(spec, scale=scale)
+
+
+def _explain(rows: Sequence[Row]) -> list[str]:
+    """Say in words what a picture, without tooltips and without a key, leaves open."""
+    few = any(row.get(f"ttft_{p}_firm") is False for row in rows for p in ("p50", "p95"))
+    marks = {
+        "Bands and bars: 95 % intervals.": bool(rows),
+        "Hollow: too few requests to be firm.": few,
+        "Diamond: still running.": any(row.get("provisional") for row in rows),
+        "Grey square: limited by the client.": any(row.get("client_limited") for row in rows),
+        "Cross: all requests failed.": any((row.get("error_rate") or 0) >= 1 for row in rows),
+    }
+    earlier = dict.fromkeys(
+        str(row.get("run") or "an earlier run") for row in rows if row.get("current") is False
+    )
+    lines = [" ".join(text for text, shown in marks.items() if shown)]
+    return [*lines, f"Pale: {', '.join(earlier)}."] if earlier else lines
+
+
+def _ttft(height: int, width: int | None = None) -> Spec:
+    columns = ["ttft_p50_ms", "ttft_p95_ms"]
+    fields = calculate(
+        series="datum.column === 'ttft_p50_ms' ? 'p50' : 'p95'",
+        v="datum.value",
+        lo="datum[datum.column + '_lo']",
+        hi="datum[datum.column + '_hi']",
+        firm="datum[replace(datum.column, '_ms', '_firm')]",
+        what="'TTFT ' + datum.series + ' ' + {v} + ' ms' + {interval}",
+    )
+    legend = {
+        # Beside the title, where there is always room.
+        "orient": "none",
+        "direction": "horizontal",
+        "legendX": {"expr": "width - 90"} if width is None else width - 90,
+        "legendY": TITLE_Y - 9,
+    }
+    transform = [{"fold": columns, "as": ["column", "value"]}, *fields]
+    title = "TTFT, ms"
+    return {
+        "name": "ttft",
+        "card": "ttft",
+        "title": title,
+        "needs": columns[0],
+        "description": "Time to first token in milliseconds against concurrency: the median as a "
+        "solid line, the 95th percentile as a dashed line, with 95 % intervals.",
+        "view": chart_view(title, height, transform, legend=legend),
+    }
+
+
+def _system_tps(height: int) -> Spec:
+    fields = calculate(
+        v="datum.output_tps",
+        lo="datum.output_tps_lo",
+        hi="datum.output_tps_hi",
+        firm="true",
+        what="{v} + ' tokens/s, whole system' + {interval}",
+    )
+    title = "tokens/s, whole system"
+    return {
+        "name": "system_tps",
+        "card": "tps",
+        "title": title,
+        "needs": "output_tps",
+        "description": "Output tokens per second of the whole system against concurrency, "
+        "with 95 % intervals.",
+        "view": chart_view(title, height, fields, x_labels=False),
+    }
+
+
+def _user_tps(height: int) -> Spec:
+    fields = calculate(
+        v="datum.user_tps_p50",
+        lo="datum.user_tps_p50_lo",
+        hi="datum.user_tps_p50_hi",
+        firm="datum.ttft_p50_firm",  # both are medians over the same requests
+        what="{v} + ' tokens/s per user, median' + {interval}",
+    )
+    title = "tokens/s per user"
+    return {
+        "name": "user_tps",
+        "card": "tps",
+        "title": title,
+        "needs": "user_tps_p50",
+        "description": "Output tokens per second that one user sees (median) against concurrency, "
+        "with 95 % intervals.",
+        "view": chart_view(title, height, fields),
+    }
+
+
+def _cost(height: int) -> Spec:
+    """Draw what `tpwidgets.cost` defines, computed in the browser: a slider moves it at once."""
+    rate = (
+        "(isValid(price_cached_input) && isValid(datum.cached_pct)"
+        " ? price_input + (price_cached_input - price_input) * datum.cached_pct / 100"
+        " : price_input)"
+    )
+    by_token = (
+        f"datum.n === 0 || !isValid(datum.input_per_output) && {rate} > 0 ? null"
+        f" : price_output + {rate} * datum.input_per_output"
+    )
+
+    def by_hour(column: str) -> str:
+        rate = f"(3600 * utilisation * datum.{column})"
+        return f"datum.{column} > 0 ? price_hour * replicas * 1e6 / {rate} : null"
+
+    hourly = f"price_basis === 'hour' && {_PRICED}"
+    fields = calculate(
+        v=f"!{_PRICED} ? null : {hourly} ? ({by_hour('output_tps')}) : ({by_token})",
+        # More throughput is less cost, so the interval's ends change places.
+        lo=f"{hourly} ? ({by_hour('output_tps_hi')}) : null",
+        hi=f"{hourly} ? ({by_hour('output_tps_lo')}) : null",
+        firm="true",
+        what="'$' + {v} + ' per 1M output tokens' + {interval}",
+    )
+    hint = f"{_PRICED} ? (rows ? '' : hint) : 'set a price to see cost'"
+    title = "$ per 1M output tokens"
+    return {
+        "name": "cost",
+        "card": "cost",
+        "title": title,
+        "needs": "output_tps",
+        "description": "Cost in dollars per million output tokens against concurrency, "
+        "at the price set.",
+        "view": chart_view(title, height, fields, hint=hint, money=True),
+    }
