@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from .errors import SettingsError
 from .words import measured, percent, usd
@@ -60,10 +60,10 @@ class Price:
                 "a price is either by the token or by the hour: "
                 "use Price.per_token(output, ...) or Price.per_hour(hour, ...)"
             )
-        for name in ("output", "input", "cached_input", "hour"):
-            value = getattr(self, name)
-            if value is not None and not (_is_number(value) and value >= 0):
-                raise SettingsError(f"{name} must be 0 or more USD, and finite; got {value!r}")
+        _refuse_negative("input", self.input)
+        for name in ("output", "cached_input", "hour"):
+            if getattr(self, name) is not None:
+                _refuse_negative(name, getattr(self, name))
         if not (_is_number(self.replicas) and self.replicas >= 1):
             raise SettingsError(f"replicas must be 1 or more; got {self.replicas!r}")
         if not (_is_number(self.utilisation) and 0 < self.utilisation <= 1):
@@ -81,7 +81,7 @@ class Price:
         date: str = "",
     ) -> "Price":
         """Price by the token: USD per 1M output, input and cached input tokens."""
-        _require("output", output)
+        _refuse_negative("output", output)
         return cls(output, input, cached_input, source=source, date=date)
 
     @classmethod
@@ -94,7 +94,7 @@ class Price:
         date: str = "",
     ) -> "Price":
         """Price by the hour: USD per hour and replica, busy for a share `utilisation` of it."""
-        _require("hour", hour)
+        _refuse_negative("hour", hour)
         return cls(hour=hour, replicas=replicas, utilisation=utilisation, source=source, date=date)
 
     @property
@@ -126,13 +126,13 @@ class Price:
         return self.input * (1 - cached) + self.cached_input * cached
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
-def _require(name: str, value: object) -> None:
-    if value is None:
-        raise SettingsError(f"{name} must be 0 or more USD, and finite; got None")
+def _refuse_negative(name: str, value: object) -> None:
+    if not (_is_number(value) and value >= 0):
+        raise SettingsError(f"{name} must be 0 or more USD, and finite; got {value!r}")
 
 
 def usd_per_1m_output(

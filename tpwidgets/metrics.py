@@ -62,15 +62,12 @@ MERGED_PCT = 25.0
 """Above this, gaps are said to be bunched. Not held against the client: servers that decode several
 tokens a step write their chunks together."""
 
-PRECISE_ON = ("output_tps", "ttft_p50_ms")
-"""What has to be known precisely enough before a level may end early."""
-
 
 def operating_point(samples: Sequence[Sample], window: Window, *, provisional: bool = False) -> Row:
     """Make the row of `run.points` for one window; every name and unit is in `COLUMNS`.
 
     Requests are taken by time alone, whatever their phase or level, from the half-open window
-    (start_s, end_s]: what happens on its first instant ended the time before it.
+    (start_s, end_s], so that adjoining windows count each event once.
 
     * Latencies pool the requests with status ok whose last token arrived inside the window. That
       is a sample of events: each request ends exactly once, so long requests are neither favoured
@@ -86,9 +83,6 @@ def operating_point(samples: Sequence[Sample], window: Window, *, provisional: b
     ----------
     samples : sequence of Sample
         All that is known, of any level.
-    window : Window
-    provisional : bool
-        The window is still open.
 
     Returns
     -------
@@ -147,14 +141,12 @@ def _usage(ok: list[Sample], ended: list[Sample]) -> Row:
     billed_output = sum(_output_tokens(s, per_chunk) for s in billed)
     return {
         "tokens_per_chunk": per_chunk,
-        "merged_pct": 100 * sum(s.merged_chunks for s in ok) / chunks if chunks else None,
+        "merged_pct": _pct(sum(s.merged_chunks for s in ok), chunks),
         "prompt_tokens_mean": prompt,
         "output_tokens_mean": _mean(s.output_tokens for s in ok),
         "reasoning_tokens_mean": _mean(s.reasoning_tokens for s in ok),
-        "cached_pct": 100 * sum(s.cached_tokens or 0 for s in cached) / cached_of
-        if cached_of
-        else None,
-        "short_output_pct": 100 * short / len(asked) if asked else None,
+        "cached_pct": _pct(sum(s.cached_tokens or 0 for s in cached), cached_of),
+        "short_output_pct": _pct(short, len(asked)),
         "estimated": any(s.token_source == CHUNKS for s in ok),
         "billed_input_tokens": round(billed_input) if priced else None,
         "billed_output_tokens": round(billed_output),
@@ -218,21 +210,15 @@ class _Arrivals:
 
 def _overlaps(s: Sample, start: float, end: float) -> bool:
     """Tell whether a chunk of it may have arrived inside the window."""
-    return (
-        bool(s.token_ms)
-        and s.sent_s + s.token_ms[0] / 1000 <= end
-        and s.sent_s + s.token_ms[-1] / 1000 > start
-    )
+    at = [s.sent_s + ms / 1000 for ms in (s.token_ms[:1] + s.token_ms[-1:])]
+    return bool(at) and at[0] <= end and at[1] > start
 
 
 def _known_until(samples: Sequence[Sample], window: Window) -> float:
-    """Return when the level's least known slot last ended a request: all tokens before it are in.
-
-    Later tokens may belong to a request in flight, which isn't a sample yet.
-    """
+    """Return when the level's least known slot last ended a request: all before it is known."""
     last: dict[int, float] = {}
     for s in samples:
-        if s.concurrency == window.concurrency:
+        if s.slot < window.concurrency:  # users of a higher level before may have left
             last[s.slot] = max(last.get(s.slot, s.ended_s), s.ended_s)
     known = min(min(last.values(), default=window.start_s), window.end_s)
     enough = known - window.start_s >= SEEN_SHARE * (window.end_s - window.start_s)
@@ -355,6 +341,10 @@ def _per_second(ms: object) -> float | None:
     return 1000 / ms if isinstance(ms, float) and ms > 0 else None
 
 
+def _pct(part: int, whole: int) -> float | None:
+    return 100 * part / whole if whole else None
+
+
 def _array(values: Iterable[float | None]) -> Floats:
     return np.array([v for v in values if v is not None], dtype=float)
 
@@ -366,7 +356,7 @@ def _mean(values: Iterable[float | None]) -> float | None:
 
 def precise_enough(point: Mapping[str, object], target: float = 0.10) -> bool:
     """Tell whether ± of output_tps and of the median TTFT is at most `target` of their values."""
-    for name in PRECISE_ON:
+    for name in ("output_tps", "ttft_p50_ms"):
         value, lo, hi = (measured(point, name + end) for end in ("", "_lo", "_hi"))
         if not value or lo is None or hi is None or (hi - lo) / 2 > target * value:
             return False

@@ -158,7 +158,7 @@ def usd(value: float | None) -> str:
         return MISSING
     if value == 0:
         return "$0"
-    if value < 0.1:
+    if value < 0.0995:
         return f"${_significant(value, 2)}"
     return f"${value:,.2f}" if value < 100 else f"${value:,.0f}"
 
