@@ -26,7 +26,7 @@ from tpwidgets.simulator import prompts as counting
 from tpwidgets.simulator.http1 import MAX_BODY, Reader, Refusal
 from tpwidgets.simulator.limits import RateLimiter
 from tpwidgets.simulator.physics import BLOCK, Engine, Request
-from tpwidgets.simulator.virtual import Load, closed_loop
+from tpwidgets.simulator.virtual import Outcome, closed_loop
 
 pytestmark = pytest.mark.quick
 
@@ -39,7 +39,7 @@ PATIENCE_S = 60.0
 
 
 @pytest.fixture(scope="module")
-def sweep() -> dict[tuple[int, int], Load]:
+def sweep() -> dict[tuple[int, int], Outcome]:
     return {
         (users, prompt): closed_loop(VLLM, users, prompt_tokens=prompt)
         for users in (1, 4, 16, 64)
@@ -47,13 +47,13 @@ def sweep() -> dict[tuple[int, int], Load]:
     }
 
 
-def test_alone_a_70b_model_speaks_about_45_tokens_per_second(sweep: dict[Any, Load]) -> None:
+def test_alone_a_70b_model_speaks_about_45_tokens_per_second(sweep: dict[Any, Outcome]) -> None:
     alone = sweep[1, 256]
     assert 40 < alone.output_tps < 50
     assert 80 < alone.ttft(0.5) < 120
 
 
-def test_throughput_grows_with_the_batch(sweep: dict[Any, Load]) -> None:
+def test_throughput_grows_with_the_batch(sweep: dict[Any, Outcome]) -> None:
     curve = [sweep[users, 256].output_tps for users in (1, 4, 16, 64)]
     assert curve == sorted(curve)
     assert curve[-1] > 8 * curve[0]
@@ -61,7 +61,7 @@ def test_throughput_grows_with_the_batch(sweep: dict[Any, Load]) -> None:
 
 
 @pytest.mark.parametrize("prompt", [256, 1024])
-def test_throughput_is_bought_with_latency(sweep: dict[Any, Load], prompt: int) -> None:
+def test_throughput_is_bought_with_latency(sweep: dict[Any, Outcome], prompt: int) -> None:
     points = [sweep[users, prompt] for users in (1, 4, 16, 64)]
     for fewer, more in pairwise(points):
         assert more.ttft(0.95) > 1.2 * fewer.ttft(0.95)
@@ -69,7 +69,7 @@ def test_throughput_is_bought_with_latency(sweep: dict[Any, Load], prompt: int) 
 
 
 @pytest.mark.parametrize("users", [16, 64])
-def test_longer_prompts_cost_throughput_and_latency(sweep: dict[Any, Load], users: int) -> None:
+def test_longer_prompts_cost_throughput_and_latency(sweep: dict[Any, Outcome], users: int) -> None:
     short, long = sweep[users, 256], sweep[users, 1024]
     assert long.output_tps < 0.75 * short.output_tps
     assert long.ttft(0.5) > 1.5 * short.ttft(0.5)
@@ -815,6 +815,7 @@ def test_a_notebook_folder_cannot_shadow_the_standard_library(
 ) -> None:
     (tmp_path / "random.py").write_text("raise SystemExit('shadowed')")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     with simulate() as sim:
         assert sim.alive
 

@@ -67,7 +67,8 @@ async def _serve(options: argparse.Namespace, api_key: str | None) -> None:
     stopped = asyncio.Event()
 
     def stop(*_: object) -> None:
-        loop.call_soon_threadsafe(stopped.set)
+        if not loop.is_closed():  # asked a second time, on the way out
+            loop.call_soon_threadsafe(stopped.set)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
@@ -93,9 +94,9 @@ async def _serve(options: argparse.Namespace, api_key: str | None) -> None:
         gc.freeze()
         await stopped.wait()
         server.close()
-        for connection in app.connections:
-            connection.transport.abort()
-        while app.connections:
+        while app.connections:  # one more may have been accepted just now
+            for connection in app.connections:
+                connection.transport.abort()
             await asyncio.sleep(0)
 
 

@@ -111,7 +111,7 @@ _VLLM_LLAMA_70B = Profile(
 
 _GPT_4_API = Profile(
     name="gpt-4-api",
-    model="gpt-4",
+    model="gpt-4o-simulated",
     description="A hosted GPT-4 class API: quick and steady for each user, limited per minute,"
     " paid by the token.",
     max_model_len=128_000,

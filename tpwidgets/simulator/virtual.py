@@ -7,7 +7,7 @@ from .profiles import Profile
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class Outcome:
     """What a closed loop of users got, counted after the warm-up."""
 
     output_tps: float
@@ -31,7 +31,7 @@ def closed_loop(
     seconds: float = 60.0,
     warmup: float = 15.0,
     seed: int = 0,
-) -> Load:
+) -> Outcome:
     """Let `users` each send one request after the other, and count for `seconds`.
 
     Rate limits and faults belong to the server and play no part here.
@@ -64,4 +64,4 @@ def closed_loop(
                     ttft.append((answered - began) * 1000)
                     tpot.append((now - answered) * 1000 / max(1, output_tokens - 1))
                 send(now)
-    return Load(tokens / seconds, sorted(ttft), sorted(tpot))
+    return Outcome(tokens / seconds, sorted(ttft), sorted(tpot))
