@@ -1,0 +1,21 @@
+# make lab    JupyterLab on the quickstart notebook; ARGS=--no-browser and the like go to Jupyter
+# make test   everything that CI checks, after setting up what it needs
+# make clean  forget the environments
+
+SOURCES := pyproject.toml hatch_build.py $(wildcard tpwidgets/live/*.*)
+
+.PHONY: lab test clean
+.DELETE_ON_ERROR:
+
+lab: .venv/lab.stamp
+	.venv/bin/tpwidgets lab notebooks/quickstart.ipynb $(ARGS)
+
+test: .venv/test.stamp
+	scripts/setup-browser
+	scripts/test
+
+.venv/%.stamp: $(SOURCES)
+	scripts/venv $*
+
+clean:
+	rm -rf .venv .venv-3.*
