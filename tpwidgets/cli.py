@@ -4,11 +4,11 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import as_file, files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
@@ -61,7 +61,10 @@ def lab(args: argparse.Namespace) -> int:
         print("Running as root (as in a container): JupyterLab is started with --allow-root.")
         options.append("--allow-root")
     print(f"Opening {path} in JupyterLab. Stop it here with Ctrl-C.")
-    run_python(["-m", "jupyterlab", *options, *args.jupyter], kernel_environment())
+    # -P: the folder may hold a random.py
+    become(
+        [sys.executable, "-P", "-m", "jupyterlab", *options, *args.jupyter], kernel_environment()
+    )
 
 
 def quickstart() -> Path:
@@ -71,13 +74,16 @@ def quickstart() -> Path:
     if in_clone.is_file():
         return in_clone
     if not copy.exists():
-        packaged = files("tpwidgets") / "notebooks" / QUICKSTART
-        if not packaged.is_file():
+        package = Path(__file__).parent
+        # in an editable installation it is still where the clone has it
+        for source in (package / "notebooks" / QUICKSTART, package.parent / in_clone):
+            if source.is_file():
+                shutil.copyfile(source, copy)
+                break
+        else:
             raise CommandError(
                 "This installation holds no quickstart notebook; name one: tpwidgets lab NOTEBOOK"
             )
-        with as_file(packaged) as source:
-            shutil.copyfile(source, copy)
         print(f"Copied the quickstart notebook to ./{copy}")
     return copy
 
@@ -90,6 +96,15 @@ def kernel_environment() -> dict[str, str]:
         known = [str(share), environment.get("JUPYTER_PATH", "")]
         environment["JUPYTER_PATH"] = os.pathsep.join(filter(None, known))
     return environment
+
+
+def become(command: list[str], environment: dict[str, str]) -> NoReturn:
+    """Become another program, so that signals reach it directly."""
+    sys.stdout.flush()
+    if os.name == "posix":
+        os.execve(command[0], command, environment)  # noqa: S606
+    # Windows has no exec that keeps the console
+    sys.exit(subprocess.run(command, env=environment, check=False).returncode)  # noqa: S603
 
 
 # --- simulate -------------------------------------------------------------------------------------
@@ -106,9 +121,26 @@ def add_simulate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 
 def simulate(args: argparse.Namespace) -> int:
-    """Become the simulator's server, which prints its URL and how to stop it."""
+    """Serve until Ctrl-C, or until this process is ended."""
     options = ["--port", str(args.port), "--speed", str(args.speed), "--seed", str(args.seed)]
-    run_python(["-m", "tpwidgets.simulator", args.profile, *options])
+    options.append("--exit-with-parent")  # no orphan, whatever ends this process
+    server = subprocess.Popen(  # noqa: S603
+        # -P: the folder may hold a random.py
+        [sys.executable, "-P", "-m", "tpwidgets.simulator", args.profile, *options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    signal.signal(signal.SIGTERM, lambda *_: server.terminate())
+    assert server.stdout is not None  # noqa: S101
+    line = server.stdout.readline()
+    if line:
+        print(f"{args.profile}, simulated, answers at {json.loads(line)['url']}", flush=True)
+        print("Stop it with Ctrl-C.", flush=True)
+    try:
+        return server.wait()
+    except KeyboardInterrupt:
+        return server.wait()  # the terminal's Ctrl-C reached it too
 
 
 # --- doctor ---------------------------------------------------------------------------------------
@@ -157,7 +189,7 @@ def doctor(_: argparse.Namespace) -> int:
     if not has("ipykernel") or not has("jupyterlab"):
         advice.append('For notebooks: pip install "tpwidgets[lab]"')
 
-    bundle = files("tpwidgets") / "live" / "static" / "board.js"
+    bundle = Path(__file__).parent / "live" / "static" / "board.js"
     if bundle.is_file():
         rows.append(("live board", "present", ""))
     else:
@@ -212,17 +244,6 @@ def labextension(name: str) -> str | None:
 
 
 # --- all ------------------------------------------------------------------------------------------
-
-
-def run_python(arguments: list[str], environment: dict[str, str] | None = None) -> NoReturn:
-    """Become this Python with other arguments, so that signals reach it directly."""
-    environment = dict(os.environ) if environment is None else environment
-    sys.stdout.flush()
-    if os.name == "posix":
-        os.execve(sys.executable, [sys.executable, *arguments], environment)  # noqa: S606
-    # Windows has no exec that keeps the console
-    command = [sys.executable, *arguments]
-    sys.exit(subprocess.run(command, env=environment, check=False).returncode)  # noqa: S603
 
 
 def split_jupyter(argv: list[str]) -> tuple[list[str], list[str]]:
