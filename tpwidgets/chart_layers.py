@@ -126,14 +126,14 @@ def _bands(y: Spec) -> list[Spec]:
     interval = {
         "y": y | {"field": "band_lo"},
         "y2": {"field": "band_hi"},
-        "color": _literal("tone"),
         "detail": _RUN,
     }
+    tone = _literal("tone")
     return [
-        {"mark": "area", "encoding": interval | {"fillOpacity": _faint(0.16, 0.07)}},
+        {"mark": "area", "encoding": interval | {"fill": tone, "fillOpacity": _faint(0.16, 0.07)}},
         {
             "mark": {"type": "rule", "strokeWidth": 1.5},
-            "encoding": interval | {"strokeOpacity": _faint(0.6, 0.3)},
+            "encoding": interval | {"stroke": tone, "strokeOpacity": _faint(0.6, 0.3)},
         },
     ]
 
@@ -142,11 +142,19 @@ def _line(y: Spec, legend: Spec | None) -> Spec:
     encoding = {
         "y": y,
         "detail": _RUN,
-        "color": _series([BLUE, BLUE, ORANGE], legend),
-        "strokeDash": _series([[1, 0], [1, 0], [5, 3]], legend),
         "strokeOpacity": _faint(1, 0.5),
         "strokeWidth": _faint(2, 1.25),
     }
+    if legend is None:
+        return {"mark": {"type": "line", "color": BLUE}, "encoding": encoding}
+    shown = legend | {"title": None, "symbolType": "stroke", "symbolOpacity": 1}
+    for channel, p50, p95 in (("color", BLUE, ORANGE), ("strokeDash", [1, 0], [5, 3])):
+        encoding[channel] = {
+            "field": "series",
+            "type": "nominal",
+            "scale": {"domain": ["p50", "p95"], "range": [p50, p95]},
+            "legend": shown,
+        }
     return {"mark": "line", "encoding": encoding}
 
 
@@ -200,17 +208,7 @@ _RUN = {"field": "run", "type": "nominal"}
 
 
 def _literal(field: str) -> Spec:
-    return {"field": field, "type": "nominal", "scale": None}
-
-
-def _series(values: list[Any], legend: Spec | None) -> Spec:
-    shown = {"title": None, "symbolType": "stroke", "symbolOpacity": 1, "values": ["p50", "p95"]}
-    return {
-        "field": "series",
-        "type": "nominal",
-        "scale": {"domain": ["", "p50", "p95"], "range": values},
-        "legend": shown | legend if legend else None,
-    }
+    return {"field": field, "type": "nominal", "scale": None, "legend": None}
 
 
 def _faint(now: float, earlier: float, earlier_disc: float | None = None) -> Spec:
@@ -249,14 +247,16 @@ def _ticks(height: int) -> int:
 
 def _y_axis(height: int, hint: str, *, money: bool) -> Spec:
     short = "abs(datum.value) >= 1e5 ? format(datum.value, '~s') : format(datum.value, ',.4~r')"
-    shown = f"'$' + ({short})" if money else short
+    cents = "datum.value % 1 === 0 || abs(datum.value) < 0.1"
+    if money:  # $2.50, not $2.5
+        short = f"'$' + ({cents} ? ({short}) : format(datum.value, ',.2f'))"
     return {
         "title": None,
         "domain": False,
         "ticks": False,
         "tickCount": _ticks(height),
         # Where a hint stands instead of data there is no scale to read.
-        "labelExpr": f"({hint}) ? '' : ({shown})",
+        "labelExpr": f"({hint}) ? '' : ({short})",
         "gridOpacity": {"expr": f"({hint}) ? 0 : 1"},
         "labelPadding": 6,
         "minExtent": Y_WIDTH,

@@ -134,7 +134,19 @@ def overview(
         With its data within.
     """
     import altair as alt
+    from altair.utils.schemapi import debug_mode
 
+    spec = overview_spec(points, price, title)
+    with debug_mode(False):  # five seconds of checking each part; Altair checks it when drawing
+        return alt.HConcatChart.from_dict(spec, validate=False)
+
+
+def overview_spec(
+    points: "Iterable[Mapping[str, Any]] | pd.DataFrame",
+    price: "Price | None" = None,
+    title: str | None = None,
+) -> Spec:
+    """Return what `overview` draws as a plain specification, without importing Altair."""
     rows = clean_rows(points)
     levels = sorted({row["concurrency"] for row in rows if row.get("concurrency")})
     state = {"rows": len(rows), "hint": "nothing measured", "levels": levels or VIEW["levels"]}
@@ -157,7 +169,7 @@ def overview(
     }
     if title or rows:
         spec["title"] = {"text": title or "", "subtitle": _explain(rows), "offset": 16}
-    return alt.HConcatChart.from_dict(spec)
+    return spec
 
 
 def picture_png(chart: Any, scale: float = 2) -> bytes:

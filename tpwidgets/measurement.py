@@ -16,7 +16,7 @@ from . import __version__
 from .cost import Price
 from .endpoints import Endpoint, resolve
 from .errors import EndpointError, MeasurementError, TpwidgetsError, refuse_unknown
-from .load import Load, positive
+from .loads import Load, positive
 from .run import Run
 from .samples import Sample, Window
 from .workload import Workload
@@ -127,7 +127,8 @@ class Measurement:
     @property
     def conditions(self) -> dict[str, Any]:
         """The conditions as far as they are known."""
-        return dict(self._state.conditions)
+        with self._lock:
+            return self._known_conditions()
 
     @property
     def done(self) -> bool:
@@ -356,12 +357,16 @@ class Measurement:
             samples, windows = list(self._state.samples), list(self._state.windows)
             if state == "running" and self._state.open_window is not None:
                 windows.append(self._state.open_window)
+            conditions = self._known_conditions()
+        return Run(samples, windows, conditions, state, self.price)
+
+    def _known_conditions(self) -> dict[str, Any]:
         conditions = dict(self._state.conditions)
-        if samples:
-            conditions["stamps"] = ", ".join(sorted({s.stamp for s in samples}))
+        if self._state.samples:
+            conditions["stamps"] = ", ".join(sorted({s.stamp for s in self._state.samples}))
         if self._state.note:
             conditions["failures"] = self._state.note
-        return Run(samples, windows, conditions, state, self.price)
+        return conditions
 
 
 class _Meter:

@@ -74,8 +74,9 @@ def prepare(endpoint: Endpoint, workload: Workload, timeout_s: float = 60.0) -> 
 class _Prober:
     """Sends probing requests, mending what a server's first refusal asks for."""
 
-    SHORT, LONG = 16, 64
-    """Words in the two prompts by which the server's counting is found out."""
+    SHORT = 16
+    """Words in the first of two prompts by which the server's counting is found out. The second is
+    about as long as the prompts to be measured, so that their length is hit, not extrapolated."""
 
     def __init__(
         self, client: "httpx.Client", endpoint: Endpoint, base: Base, model: str, timeout_s: float
@@ -124,12 +125,11 @@ class _Prober:
                 "a word for a prompt token)"
             )
         else:
-            long = self.probe(prepared, self.LONG)
+            words = max(3 * self.SHORT, min(512, prepared.workload.prompt_tokens))
+            long = self.probe(prepared, words)
             counts = short.usage.prompt_tokens, long.usage.prompt_tokens
             if counts[1] is not None and counts[1] > counts[0]:
-                prepared.calibration = Calibration.fit(
-                    (self.SHORT, counts[0]), (self.LONG, counts[1])
-                )
+                prepared.calibration = Calibration.fit((self.SHORT, counts[0]), (words, counts[1]))
             else:
                 self._base.notes.append(
                     "the server does not count the whole prompt: its length is estimated"

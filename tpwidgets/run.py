@@ -120,7 +120,8 @@ class Run:
 
     def __repr__(self) -> str:
         levels = ", ".join(str(w.concurrency) for w in self.windows) or "none"
-        return f"<Run {self.state}: {self.title}; concurrency {levels}; {len(self.samples):,} requests>"
+        n = f"{len(self.samples):,} requests"
+        return f"<Run {self.state}: {self.title}; concurrency {levels}; {n}>"
 
     def _repr_html_(self) -> str:
         from .static import tables_html

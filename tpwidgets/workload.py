@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 
 from .errors import SettingsError
-from .load import whole
+from .loads import whole
 
 MAX_TOKENS = 4_000_000
 
@@ -12,18 +12,17 @@ MAX_TOKENS = 4_000_000
 # prompt's length follows from its number of words; the server's own count settles the rest.
 _WORDS = """
 time year people way day man thing woman life child world school state family student group
-country problem hand part place case week company system program question work government number
-night point home water room mother area money story fact month lot right study book eye job word
+country problem hand part place case week company system program question work number night
+point home water room mother area money story fact month lot right study book eye job word
 business issue side kind head house service friend father power hour game line end member law
-car city community name president team minute idea kid body information back parent face others
-level office door health person art war history party result change morning reason research girl
-guy moment air teacher force education foot boy age policy music market sense nation plan
-college interest death experience effect use class control field development role effort rate
-heart drug show leader light voice wife police mind price report decision son view relationship
-town road arm difference value building action season society tax director position player
-record paper space ground form event official matter center couple site project activity star
-table need court oil situation cost industry figure street image phone data picture practice
-piece land product doctor wall patient worker news test movie north love support technology
+car city name team minute idea kid body back parent face others level office door health person
+art war history party result change morning reason research girl guy moment air teacher force
+foot boy age policy music market sense nation plan college interest death effect use class
+control field role effort rate heart drug show leader light voice wife police mind price report
+decision son view town road arm value building action season society tax director position
+player record paper space ground form event official matter center couple site project activity
+star table need court oil cost industry figure street image phone data picture practice piece
+land product doctor wall patient worker news test movie north love support
 """
 WORDS = tuple(_WORDS.split())
 
@@ -70,7 +69,7 @@ class Workload:
 def prompt(words: int, rng: random.Random, *, instructed: bool) -> str:
     """Return a prompt of so many random words.
 
-    The first words differ from prompt to prompt (8 bits each), and with them the whole prefix: a
+    The first words differ from prompt to prompt (7 bits each), and with them the whole prefix: a
     server that caches prefixes finds nothing beyond its chat template.
     """
     text = " ".join(rng.choices(WORDS, k=max(1, words)))

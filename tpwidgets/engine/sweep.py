@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..load import Load
+from ..loads import Load
 from ..metrics import precise_enough
 
 
@@ -44,7 +44,7 @@ class Sweep:
         """
         if not self._load.adaptive:
             return False
-        span, ended = point["window_s"], point["n"] + point["n_failed"] + point["n_rate_limited"]
+        span, ended = point["window_s"], point["n"] + point["n_failed"]
         if span < Load.MIN_SECONDS:
             return False
         if ended < Load.enough(self.concurrency):

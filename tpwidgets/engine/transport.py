@@ -35,7 +35,7 @@ class StampedTransport(httpx.AsyncBaseTransport):
         self._idle: dict[tuple[str, int], list[Connection]] = {}
         self._busy: dict[Exchange, tuple[Connection, float]] = {}
         self._pools: dict[int, httpx.AsyncHTTPTransport] = {}
-        self._ssl: "ssl.SSLContext | None" = None
+        self._ssl: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
 
     def direct(self, url: httpx.URL) -> bool:

@@ -152,6 +152,7 @@ class Requester:
         sample.reused_connection = exchange.reused
         if exchange.connect_ns is not None:
             sample.connect_ms = exchange.connect_ns / 1e6
+        sample.http_status = exchange.status or None
         if exchange.headers_ns:
             sample.headers_ms = (exchange.headers_ns - sent_ns) / 1e6
         if exchange.status == 200:
@@ -192,13 +193,15 @@ def _record(sample: Sample, outcome: Outcome, sent_ns: int) -> None:
     usage = outcome.usage
     sample.prompt_tokens, sample.cached_tokens = usage.prompt_tokens, usage.cached_tokens
     sample.output_tokens, sample.reasoning_tokens = usage.output_tokens, usage.reasoning_tokens
+    if usage.reasoning_tokens and outcome.first_output_ns == (outcome.token_ns or [0])[0]:
+        # the reasoning was billed but not streamed: it all came before the first chunk
+        sample.first_chunk_tokens = 1 + usage.reasoning_tokens
     if sample.output_tokens is None:
         sample.token_source = "chunks"  # noqa: S105
         sample.output_tokens = len(outcome.token_ns)
 
 
 def _refused(sample: Sample, response: httpx.Response, body: bytes) -> float:
-    sample.http_status = response.status_code
     sample.message = error_message(body)
     if response.status_code != 429:
         sample.status = "http_error"

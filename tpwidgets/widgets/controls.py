@@ -11,7 +11,7 @@ import ipywidgets as w
 from ..cost import Price, estimate
 from ..endpoints import Endpoint, resolve
 from ..errors import SettingsError, TpwidgetsError
-from ..load import Load, positive
+from ..loads import Load, positive
 from ..run import escape
 from ..simulator import PROFILES
 from ..words import count, usd
@@ -58,6 +58,7 @@ class Controls(w.VBox):
         loads = w.Box([self.concurrency, self.prompt, self.output, self.price])
         for row in (self._row, loads):
             row.add_class("tp-row")
+        loads.children = [*loads.children, self._more_button]
         super().__init__([self._row, self._hint, loads, self._settings])
         self.layout.overflow = "visible"
 
@@ -194,7 +195,11 @@ class Controls(w.VBox):
             tooltip="The environment variable that holds the key; the key itself is never shown",
         )  # fmt: skip
         endpoint = w.HBox([self._endpoint, self._url])
-        for css, widget in (("endpoint", endpoint), ("model", self._model), ("key", self._key)):
+        for css, widget in (
+            ("endpoint", endpoint),
+            ("model", self._model),
+            ("key-from", self._key),
+        ):
             widget.add_class(f"tp-{css}")
         self._row = w.Box([endpoint, self._model, self._key])
         self._hint = w.HTML()
@@ -292,10 +297,19 @@ class Controls(w.VBox):
         again.on_click(self.look_around)
         again.add_class("tp-look")
         note = w.HTML("<small>0 = until the 95 % interval is within ±10 %</small>")
-        row = w.Box([self._requests, self._seconds_box, note, self._timeout, again])
-        row.add_class("tp-row")
-        self._settings = w.Accordion(children=[row], titles=("more settings",))
-        self._settings.add_class("tp-more")
+        self._settings = w.Box([self._requests, self._seconds_box, note, self._timeout, again])
+        self._settings.add_class("tp-row")
+        self._settings.layout.display = "none"
+        self._more_button = w.ToggleButton(
+            description="more settings", tooltip="Requests and seconds per level, time limit",
+            layout=w.Layout(width="auto"),
+        )  # fmt: skip
+        self._more_button.add_class("tp-more")
+
+        def show(change: Any) -> None:
+            self._settings.layout.display = None if change["new"] else "none"
+
+        self._more_button.observe(show, "value")
 
     def _seconds(self) -> float | None:
         return float(self._seconds_box.value) or None

@@ -45,7 +45,6 @@ class Explorer(w.VBox):
         self._closed = False
         self.controls = Controls(endpoint, settings)
         self.board = Board(levels=list(self.controls.load.concurrency))
-        self.board.price_basis = self.controls.price.basis.value
         self._result = Result()
         self._build()
         self.controls.price.link(self.board)
@@ -97,6 +96,7 @@ class Explorer(w.VBox):
             self._ended("refused", str(error))
             return
         self._measurement = measurement
+        self._result.warm_up()
         measurement.on_update(self._updated)
         if measurement.done:  # it ended before we could listen
             self._updated(measurement)
@@ -247,7 +247,6 @@ class Explorer(w.VBox):
             self._estimate.value = f'<span class="tp-bad">{escape(error)}</span>'
 
     def _price_changed(self, _: Any = None) -> None:
-        self.board.price_basis = self.controls.price.basis.value
         self._settings_changed()
         with self._lock:
             if self._runs and (self._measurement is None or self._measurement.done):

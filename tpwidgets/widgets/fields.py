@@ -8,7 +8,7 @@ import ipywidgets as w
 
 from ..cost import Price
 from ..errors import SettingsError
-from ..load import doublings, levels
+from ..loads import doublings, levels
 
 _STEPS = tuple(m * 2**e for e in range(4, 17) for m in (1, 1.5))
 LENGTHS = (1, 2, 4, 8, *(int(step) for step in _STEPS))
@@ -105,8 +105,6 @@ def _ends(text: str) -> tuple[int, int] | None:
 class PriceField(w.HBox):
     """A price by the token or by the hour. Its numbers are linked to the board in the browser."""
 
-    TOKEN, HOUR = "$ per 1M tokens", "$ per hour"
-
     def __init__(self, price: Price | None) -> None:
         by_hour = price is not None and price.hour is not None
         self.basis = w.Dropdown(
@@ -153,11 +151,15 @@ class PriceField(w.HBox):
             self.input.value = price.input if price else 0.0
 
     def link(self, board: Any) -> None:
-        """Drive the board's price in the browser, without a way through the kernel."""
+        """Drive the board's numbers in the browser, without a way through the kernel.
+
+        A menu's value is known to the kernel alone, so the basis takes that way.
+        """
+        board.price_basis = self.basis.value
+        self.basis.observe(lambda change: setattr(board, "price_basis", change["new"]), "value")
         for name in ("input", "output", "hour"):
             w.jsdlink((getattr(self, name), "value"), (board, f"price_{name}"))
         w.jsdlink((self.replicas, "value"), (board, "replicas"))
-        w.jsdlink((self.basis, "value"), (board, "price_basis"))
 
     def changed(self, callback: Callable[[Any], None]) -> None:
         """Call back when the price changed."""

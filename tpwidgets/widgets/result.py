@@ -30,6 +30,13 @@ class Result:
         if handle is not None:
             self._handles.append(handle)
 
+    def warm_up(self) -> None:
+        """Import what drawing takes (seconds) while a measurement is still going on."""
+        import importlib
+
+        for name in ("altair", "vl_convert"):
+            threading.Thread(target=importlib.import_module, args=(name,), daemon=True).start()
+
     def show(self, run: Run, price: Price | None) -> None:
         """Fill the place; returns at once."""
         with self._lock:

@@ -13,7 +13,11 @@ from ..words import count, duration
 STYLE = """<style>
 .tp-explorer {font-family: var(--jp-ui-font-family, system-ui, sans-serif);
   color: var(--jp-ui-font-color1, inherit);}
-.tp-row {display: flex; flex-flow: row wrap; align-items: center; gap: 2px 14px;}
+.tp-row {display: flex; flex-flow: row wrap; align-items: center; gap: 4px 16px;}
+.tp-row > *, .tp-row .widget-hbox > * {flex: 0 0 auto;}
+.tp-row .widget-hbox {align-items: center; flex-flow: row wrap;}
+.tp-more button, .tp-more {background: none; color: var(--jp-ui-font-color2, inherit);}
+.tp-conditions .widget-html-content {line-height: 1.45;}
 .tp-tiles table {border-collapse: collapse; line-height: 1.25;}
 .tp-tiles td {padding: 2px 22px 2px 0; vertical-align: top;}
 .tp-tiles b {font-size: 17px; font-weight: 600; font-variant-numeric: tabular-nums;
