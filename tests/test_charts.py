@@ -1,0 +1,230 @@
+"""The charts' specifications: they compile, they hold what they promise, they are cheap."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import vl_convert
+
+from tpwidgets.charts import (
+    COLUMNS,
+    PRICE,
+    SCHEMA,
+    board_charts,
+    clean_rows,
+    overview,
+    overview_spec,
+    picture_png,
+    price_params,
+)
+from tpwidgets.cost import Price, usd_per_1m_output
+
+pytestmark = pytest.mark.quick
+
+VL = "6.4"
+
+
+def point(level: int, **changed: Any) -> dict[str, Any]:
+    ttft, tps = 300.0 + 12 * level, 90 * level / (1 + level / 40)
+    row = {
+        "run": "run 2", "current": True, "concurrency": level, "n": 40 * level, "n_failed": 0,
+        "error_rate": 0.0, "window_s": 12.0, "rps": 1.4 * level,
+        "output_tps": tps, "output_tps_lo": 0.93 * tps, "output_tps_hi": 1.06 * tps,
+        "ttft_p50_ms": ttft, "ttft_p50_ms_lo": 0.92 * ttft, "ttft_p50_ms_hi": 1.1 * ttft,
+        "ttft_p95_ms": 1.9 * ttft, "ttft_p95_ms_lo": 1.6 * ttft, "ttft_p95_ms_hi": 2.2 * ttft,
+        "ttft_p50_firm": True, "ttft_p95_firm": level > 4,
+        "user_tps_p50": tps / level, "user_tps_p50_lo": 0.95 * tps / level,
+        "user_tps_p50_hi": 1.05 * tps / level, "tpot_p50_ms": 11.0, "e2e_p50_ms": 900.0,
+        "in_flight_mean": 0.98 * level, "client_error_p99_ms": 0.1, "merged_pct": 0.2,
+        "prompt_tokens_mean": 256.0, "output_tokens_mean": 64.0, "input_per_output": 4.0,
+        "cached_pct": 25.0, "provisional": False, "client_limited": False, "note": "",
+    }  # fmt: skip
+    return row | changed
+
+
+FAILED = point(
+    8, n=0, n_failed=12, error_rate=1.0, output_tps=0.0, ttft_p50_ms=None, ttft_p95_ms=None,
+    user_tps_p50=None, input_per_output=None, note="12 of 12: timeout",
+)  # fmt: skip
+BARE = {"concurrency": 4, "n": 3, "output_tps": 50.0, "ttft_p50_ms": 200.0, "ttft_p95_ms": None}
+
+
+def told(spec: dict[str, Any], value: str = "") -> list[str]:
+    """Return what each point tells: its fields, then its tooltip's lines."""
+    scene = json.dumps(vl_convert.vegalite_to_scenegraph(spec, vl_version=VL), ensure_ascii=False)
+    return [text for text in re.findall(r'"description": "([^"]*value: [^"]*)"', scene)
+            if value in text]  # fmt: skip
+
+
+def costs(rows: list[dict[str, Any]], price: Price | None) -> dict[int, float]:
+    texts = told(overview_spec(rows, price), "per 1M output tokens")
+    drawn = [re.search(r"concurrency: (\d+); v: ([\d.,]+)", text) for text in texts]
+    return {int(match[1]): float(match[2].replace(",", "")) for match in drawn if match}
+
+
+def compile_quietly(spec: dict[str, Any], capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    vega = vl_convert.vegalite_to_vega(spec, vl_version=VL, show_warnings=True)
+    assert "WARN" not in "".join(capfd.readouterr())
+    return vega
+
+
+@pytest.mark.parametrize("chart", board_charts(), ids=lambda chart: chart["name"])
+def test_board_specs_compile_without_warnings_and_are_valid(chart, capfd):
+    import altair as alt
+
+    vega = compile_quietly(chart["spec"], capfd)
+    assert "points" in [data["name"] for data in vega["data"]]
+    assert chart["needs"] in COLUMNS
+    alt.LayerChart.from_dict(chart["spec"])
+    json.dumps(chart["spec"], allow_nan=False)
+
+
+def test_schema_is_altairs_and_the_bundles():
+    import altair as alt
+
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    try:
+        from hatch_build import VEGA_LITE
+    finally:
+        sys.path.pop(0)
+    assert SCHEMA.endswith(f"/v{VEGA_LITE}.{SCHEMA.split('.')[-2]}.json")
+    assert alt.SCHEMA_VERSION.startswith(f"v{VEGA_LITE}.")
+    assert VEGA_LITE in vl_convert.get_vegalite_versions()
+
+
+def test_board_charts_in_order():
+    charts = board_charts()
+    assert [(c["name"], c["card"]) for c in charts] == [
+        ("ttft", "ttft"), ("system_tps", "tps"), ("user_tps", "tps"), ("cost", "cost"),
+    ]  # fmt: skip
+    heights = {"ttft": 0, "tps": 0, "cost": 0}
+    for chart in charts:
+        padding = chart["spec"]["padding"]
+        heights[chart["card"]] += chart["spec"]["height"] + padding["top"] + padding["bottom"]
+    assert len(set(heights.values())) == 1, "cards side by side end at one line"
+    assert all(chart["spec"]["description"] for chart in charts)
+    assert {p["name"] for p in charts[3]["spec"]["params"]} >= set(PRICE)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [point(4)],
+        [BARE],
+        [FAILED],
+        [point(1), FAILED, point(16, provisional=True), point(64, client_limited=True)],
+        [point(1, current=False, run="run 1"), point(4)],
+    ],
+    ids=["empty", "one", "no intervals", "failed", "every state", "two runs"],
+)
+def test_overview_draws(rows, capfd):
+    spec = overview_spec(rows, Price.per_hour(4), title="a title")
+    compile_quietly(spec, capfd)
+    assert picture_png(spec, scale=1).startswith(b"\x89PNG")
+
+
+def test_overview_is_a_valid_altair_chart():
+    chart = overview([point(1), point(4)], Price.per_hour(4), title="a title")
+    drawn = chart.to_dict()  # checks it against the schema
+    assert drawn["hconcat"] == overview_spec([point(1), point(4)], Price.per_hour(4))["hconcat"]
+    assert picture_png(chart, scale=1).startswith(b"\x89PNG")
+
+
+def test_overview_takes_a_data_frame():
+    frame = pd.DataFrame([point(1), point(4, ttft_p95_ms=float("nan"))])
+    assert told(overview_spec(frame)) == told(overview_spec([point(1), point(4, ttft_p95_ms=None)]))
+
+
+@pytest.mark.parametrize(
+    "price",
+    [
+        Price.per_token(3.0),
+        Price.per_token(3.0, input=0.5),
+        Price.per_token(3.0, input=0.5, cached_input=0.1),
+        Price.per_hour(4.0),
+        Price.per_hour(4.0, replicas=3, utilisation=0.4),
+    ],
+    ids=lambda price: price.basis,
+)
+def test_cost_in_the_chart_is_the_cost_of_the_table(price):
+    rows = clean_rows([point(level, cached_pct=10.0 * level) for level in (1, 2, 4, 8)])
+    expected = {row["concurrency"]: usd_per_1m_output(row, price)[0] for row in rows}
+    assert costs(rows, price) == pytest.approx(expected, rel=1e-9)
+
+
+def test_cost_without_a_price_says_what_to_do():
+    assert costs([point(4)], None) == {}
+    assert costs([point(4)], Price.per_token(0.0)) == {}
+    scene = json.dumps(vl_convert.vegalite_to_scenegraph(overview_spec([point(4)])))
+    assert "set a price to see cost" in scene
+
+
+def test_what_cannot_be_known_is_not_drawn():
+    unbilled = point(4, input_per_output=None)
+    assert costs([unbilled], Price.per_token(3.0, input=1.0)) == {}
+    assert costs([unbilled], Price.per_token(3.0)) == {4: 3.0}
+    assert costs([point(4, output_tps=0.0)], Price.per_hour(4.0)) == {}
+    assert list(costs([FAILED, point(2)], Price.per_hour(4.0))) == [2]
+
+
+def test_tooltips_tell_all():
+    chart = overview_spec([point(16, note="stopped early")])
+    text = told(chart, "tokens/s, whole system")[0]
+    for part in (
+        "run 2: concurrency 16", "1,029 tokens/s, whole system (95 %: 957 to 1,090)",
+        "measured; stopped early", "640, failed 0", "15.7 of 16 asked", "12 s, 22.4 requests/s",
+        "256 in, 64 out", "0.1 ms (p99), merged 0.2 %",
+    ):  # fmt: skip
+        assert part in text
+
+
+def test_states_are_told_by_shape_and_words():
+    rows = [
+        point(1, ttft_p95_firm=False), point(2, provisional=True), point(4, client_limited=True),
+        FAILED,
+    ]  # fmt: skip
+    text = " ".join(told(overview_spec(rows), "TTFT"))
+    for words in ("too few requests to be firm", "still running", "limited by the client"):
+        assert f"state: {words}" in text
+    assert "state: all requests failed; 12 of 12: timeout" in text
+    subtitle = overview_spec(rows)["title"]["subtitle"][0]
+    assert all(word in subtitle for word in ("Hollow", "Diamond", "Grey square", "Cross"))
+
+
+def test_overview_names_pale_runs():
+    rows = [point(1), point(1, run="before", current=False)]
+    assert overview_spec(rows)["title"]["subtitle"][-1] == "Pale: before."
+
+
+def test_clean_rows():
+    rows = clean_rows([
+        point(2, note=["not", "json"], output_tps=float("inf"), extra=1, rps=1 / 3),
+        point(1, current=False),
+    ])  # fmt: skip
+    assert [row["concurrency"] for row in rows] == [1, 2], "earlier runs are drawn first"
+    assert rows[1]["output_tps"] is None
+    assert rows[1]["note"] is None
+    assert rows[1]["rps"] == 0.333333
+    assert "extra" not in rows[1]
+    frame = pd.DataFrame([point(1, ttft_p95_ms=float("nan"))])
+    json.dumps(clean_rows(frame), allow_nan=False)
+
+
+def test_price_params():
+    assert price_params(None) == dict(PRICE)
+    assert set(price_params(Price.per_hour(2.0))) == set(PRICE)
+
+
+def test_the_dashboards_path_imports_nothing_heavy():
+    heavy = ("altair", "pandas", "vl_convert")
+    code = (
+        "import sys; from tpwidgets.charts import board_charts, clean_rows; board_charts();"
+        f"assert not sys.modules.keys() & set({heavy})"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)
