@@ -42,48 +42,52 @@ def alt_text(run: "Run", price: "Price | None" = None) -> str:
 
 def tables_html(run: "Run", price: "Price | None" = None) -> str:
     """Return the operating points as a small table, the conditions below it."""
-    price = price or run.price
-    heads = ["concurrency", "n", "TTFT p50", "TTFT p95", "per user", "system (95 % interval)",
-             "requests/s", "errors"]  # fmt: skip
-    costs: list[Any] = []
-    if price is not None:
-        from .cost import usd_per_1m_output
-
-        heads.append("$ per 1M output")
-        costs = [usd_per_1m_output(row, price)[0] for row in run.rows]
-    body = []
-    for index, row in enumerate(run.rows):
-        p95 = duration(row["ttft_p95_ms"])
-        cells = [
-            f"{row['concurrency']}",
-            count(row["n"]),
-            duration(row["ttft_p50_ms"]),
-            p95 if row["ttft_p95_firm"] or row["ttft_p95_ms"] is None else f"about {p95}",
-            _rate(row["user_tps_p50"], " tok/s"),
-            _interval(row),
-            _rate(row["rps"], ""),
-            percent(100 * (row["error_rate"] or 0)),
-        ]
-        if costs:
-            cells.append(usd(costs[index]) if costs[index] is not None else "–")
-        body.append("".join(f'<td style="{_CELL}">{escape(cell)}</td>' for cell in cells))
+    heads, rows = table(run, price)
     head = "".join(f'<th style="{_CELL}">{escape(name)}</th>' for name in heads)
-    rows = "".join(f"<tr>{cells}</tr>" for cells in body)
-    notes = "".join(f"<li>{escape(note)}</li>" for note in _notes(run))
+    body = "".join(
+        "<tr>" + "".join(f'<td style="{_CELL}">{escape(cell)}</td>' for cell in row) + "</tr>"
+        for row in rows
+    )
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes(run))
     return (
-        f'<table style="{_TABLE}"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+        f'<table style="{_TABLE}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
         f'<p style="font-size:90%;opacity:.85">{escape(run.conditions_line)}</p>'
-        + (f'<ul style="font-size:90%;opacity:.85">{notes}</ul>' if notes else "")
+        + (f'<ul style="font-size:90%;opacity:.85">{items}</ul>' if items else "")
     )
 
 
-def _notes(run: "Run") -> list[str]:
-    notes = [f"at {row['concurrency']}: {row['note']}" for row in run.rows if row["note"]]
-    return [*run.conditions.get("notes", []), *notes]
+def table(run: "Run", price: "Price | None" = None) -> tuple[list[str], list[list[str]]]:
+    """Return the operating points for people: heads and rows of text, units included."""
+    from .cost import usd_per_1m_output
+
+    price = price or run.price
+    heads = ["concurrency", "n", "TTFT p50", "TTFT p95", "tok/s per user",
+             "tok/s in all (95 %)", "req/s", "errors"]  # fmt: skip
+    if price is not None:
+        heads.append("$ per 1M output")
+    rows = []
+    for row in run.rows:
+        p95 = duration(row["ttft_p95_ms"])
+        cells = [
+            str(row["concurrency"]),
+            count(row["n"]),
+            duration(row["ttft_p50_ms"]),
+            p95 if row["ttft_p95_firm"] or row["ttft_p95_ms"] is None else f"~{p95}",
+            count(row["user_tps_p50"]),
+            _interval(row),
+            count(row["rps"]),
+            percent(100 * (row["error_rate"] or 0)),
+        ]
+        if price is not None:
+            cells.append(usd(usd_per_1m_output(row, price)[0]))
+        rows.append(cells)
+    return heads, rows
 
 
-def _rate(value: float | None, unit: str) -> str:
-    return "–" if value is None else f"{count(value)}{unit}"
+def notes(run: "Run") -> list[str]:
+    """Return what a reader has to know beside the figures."""
+    by_level = [f"at {row['concurrency']}: {row['note']}" for row in run.rows if row["note"]]
+    return [*run.conditions.get("notes", []), *by_level]
 
 
 def _interval(row: dict[str, Any]) -> str:
@@ -91,5 +95,5 @@ def _interval(row: dict[str, Any]) -> str:
     if value is None:
         return "–"
     if lo is None or hi is None:
-        return f"{count(value)} tok/s"
-    return f"{count(value)} ({count(lo)} to {count(hi)}) tok/s"
+        return count(value)
+    return f"{count(value)} ({count(lo)}–{count(hi)})"

@@ -37,6 +37,8 @@ class Controls(w.VBox):
             name: given[name] for name in ("protocol", "headers", "extra_body") if name in given
         }
         key_name = given.get("api_key_env") or getattr(target, "api_key_env", None)
+        if key_name:
+            Endpoint("localhost", api_key_env=key_name)  # refuses what may be the key itself
         model = given.get("model") or getattr(target, "model", None)
         load = Load.of(given.get("concurrency", "1-64"))
         lengths = Workload.of(given.get("prompt_tokens", 256), given.get("output_tokens", 64))
@@ -90,7 +92,10 @@ class Controls(w.VBox):
         """
         target = self._targets[self._endpoint.value]
         return resolve(
-            target, model=self._model.value, api_key_env=self._key.value, **self._overrides
+            target,
+            model=self._model.value or None,
+            api_key_env=self._key.value or None,
+            **self._overrides,
         )
 
     def settings(self) -> dict[str, Any]:
@@ -183,14 +188,14 @@ class Controls(w.VBox):
             tooltip="Any OpenAI-compatible base URL; press Enter",
         )  # fmt: skip
         self._model = w.Dropdown(
-            options=[(model or _FIRST, model)], value=model, description="Model", style=fit,
+            options=[(model or _FIRST, model or "")], value=model or "", description="Model", style=fit,
             tooltip="From the server's own list", layout=w.Layout(width="230px"),
         )  # fmt: skip
         names = sorted(name for name in os.environ if _KEY_NAMES.search(name))
         if key_name and key_name not in names:
             names.insert(0, key_name)
         self._key = w.Dropdown(
-            options=[("none", None), *((name, name) for name in names)], value=key_name,
+            options=[("none", ""), *zip(names, names, strict=True)], value=key_name or "",
             description="Key from", style=fit, layout=w.Layout(width="210px"),
             tooltip="The environment variable that holds the key; the key itself is never shown",
         )  # fmt: skip
@@ -234,7 +239,7 @@ class Controls(w.VBox):
 
     def _endpoint_chosen(self, _: Any = None) -> None:
         key = self._endpoint.value
-        self._model.options = [(_FIRST, None)]
+        self._model.options = [(_FIRST, "")]
         if not self._own_price:
             self.price.value = _usual_price(key)
         self._ask_models()
@@ -249,7 +254,7 @@ class Controls(w.VBox):
     def _fetch_models(self, key: str) -> None:
         target = self._targets[key]
         try:
-            endpoint = resolve(target, api_key_env=self._key.value, **self._overrides)
+            endpoint = resolve(target, api_key_env=self._key.value or None, **self._overrides)
             from ..discovery import list_models
 
             names = list_models(endpoint)
@@ -261,7 +266,7 @@ class Controls(w.VBox):
             if self._endpoint.value != key or not names:
                 return
             chosen = self._model.value
-            if chosen is not None and chosen not in names:
+            if chosen and chosen not in names:
                 names = [chosen, *names]  # the measurement will say that the server lacks it
             self._model.options = [(name, name) for name in names]
             self._model.value = chosen or names[0]

@@ -1,0 +1,88 @@
+"""``tpwidgets measure URL``: the same measurement in a terminal."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .cost import Price
+from .errors import TpwidgetsError
+
+if TYPE_CHECKING:
+    from .run import Run
+
+
+def add_measure(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare ``tpwidgets measure``."""
+    parser = commands.add_parser(
+        "measure",
+        help="measure an endpoint and print the table",
+        epilog="Ctrl-C stops and prints what was measured.",
+    )
+    add = parser.add_argument
+    add("endpoint", metavar="URL", help="a base URL, or a simulated profile such as vllm-llama-70b")
+    add("--model", help="default: the endpoint's only or first model")
+    add("--concurrency", default="1-16", help='levels: "1,4,16" or "1-64" (default: 1-16)')
+    add("--prompt-tokens", type=int, default=256, help="as the server counts (default: 256)")
+    add("--output-tokens", type=int, default=64, help="asked for (default: 64)")
+    add("--requests", type=int, help="to count per level (default: until precise enough)")
+    add("--seconds", type=float, help="to count per level")
+    add("--timeout", type=float, default=60.0, dest="timeout_s", metavar="SECONDS",
+        help="give up on a request after so long a silence (default: 60)")  # fmt: skip
+    add("--protocol", help="chat or completions (default: found out)")
+    add("--api-key-env", metavar="NAME", help="the environment variable that holds the key")
+    add("--price-output", type=float, metavar="USD", help="per 1M output tokens")
+    add("--price-input", type=float, default=0.0, metavar="USD", help="per 1M input tokens")
+    add("--price-hour", type=float, metavar="USD", help="per hour and replica of own hardware")
+    add("--replicas", type=int, default=1, help="that served what is measured (default: 1)")
+    add("--save", type=Path, metavar="FILE", help="save the run; tpwidgets.load reads it")
+    add("--csv", type=Path, metavar="FILE", help="write the table of operating points")
+    parser.set_defaults(run=measure)
+
+
+def measure(args: argparse.Namespace) -> int:
+    """Measure, print the table, the answer and the conditions."""
+    from .measurement import measure as run_measurement
+
+    names = ("model", "concurrency", "prompt_tokens", "output_tokens", "requests", "seconds",
+             "timeout_s", "protocol", "api_key_env")  # fmt: skip
+    settings: dict[str, Any] = {name: getattr(args, name) for name in names}
+    try:
+        price = _price(args)
+        run = run_measurement(args.endpoint, **settings, price=price)
+        _print(run)
+        if args.save:
+            print(f"Saved {run.save(args.save)}")
+        if args.csv:
+            run.points.to_csv(args.csv, index=False)
+            print(f"Wrote {args.csv}")
+    except (TpwidgetsError, OSError) as error:
+        print(f"tpwidgets: {error}", file=sys.stderr)
+        return 1
+    return 0 if run.state == "done" else 130
+
+
+def _price(args: argparse.Namespace) -> Price | None:
+    if args.price_hour is not None:
+        return Price.per_hour(args.price_hour, args.replicas)
+    if args.price_output is not None:
+        return Price.per_token(args.price_output, args.price_input)
+    return None
+
+
+def _print(run: "Run") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from .static import notes, table
+
+    heads, rows = table(run)
+    grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for head in heads:
+        grid.add_column(head, justify="right")
+    for row in rows:
+        grid.add_row(*row)
+    console = Console()
+    console.print(grid)
+    for line in (run.answer(), f"conditions: {run.conditions_line}", *notes(run)):
+        console.print(line, markup=False, highlight=False)
