@@ -82,7 +82,7 @@ fetch)
   ;;
 run)
   port=$3
-  loader=$(find "$lib" -maxdepth 1 -name 'ld-linux*.so.*' | head -1)
+  loader=$(find "$lib" -maxdepth 1 -name 'ld-linux*.so.*' -print -quit)
   exec "$loader" --library-path "$lib:$lib/ggml/backends0:$lib/llama.cpp:$lib/llama" \
     "$root/usr/bin/llama-server" -m "$dir/model.gguf" --alias smollm2-135m --host 127.0.0.1 \
     --port "$port" --parallel 8 --ctx-size 16384 --threads 2 --metrics --offline

@@ -54,17 +54,13 @@ def lab(args: argparse.Namespace) -> int:
         f"--ServerApp.root_dir={root}",
         # not a file argument: with one, the printed URL would lead to an empty launcher
         f"--LabApp.default_url=/lab/tree/{quote(path)}",
-        # no question about news, without touching the user's settings
-        "--LabApp.news_url=None",
     ]
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         print("Running as root (as in a container): JupyterLab is started with --allow-root.")
         options.append("--allow-root")
     print(f"Opening {path} in JupyterLab. Stop it here with Ctrl-C.")
     # -P: the folder may hold a random.py
-    become(
-        [sys.executable, "-P", "-m", "jupyterlab", *options, *args.jupyter], kernel_environment()
-    )
+    become([sys.executable, "-P", "-m", "jupyterlab", *options, *args.jupyter], lab_environment())
 
 
 def quickstart() -> Path:
@@ -88,14 +84,20 @@ def quickstart() -> Path:
     return copy
 
 
-def kernel_environment() -> dict[str, str]:
-    """Return an environment in which "Python 3" is this Python, whatever else is installed."""
+def lab_environment() -> dict[str, str]:
+    """Return an environment in which "Python 3" is this Python, and nobody is asked about news."""
     environment = dict(os.environ)
     share = Path(sys.prefix) / "share" / "jupyter"
     if (share / "kernels" / "python3").is_dir():
-        known = [str(share), environment.get("JUPYTER_PATH", "")]
-        environment["JUPYTER_PATH"] = os.pathsep.join(filter(None, known))
+        put_first(environment, "JUPYTER_PATH", share)  # before the kernels of the user's home
+    # defaults, for this run: what the user has chosen stays chosen
+    put_first(environment, "JUPYTER_CONFIG_PATH", Path(__file__).parent / "jupyter_config")
     return environment
+
+
+def put_first(environment: dict[str, str], name: str, path: Path) -> None:
+    """Put a folder before the others of a search path."""
+    environment[name] = os.pathsep.join(filter(None, [str(path), environment.get(name)]))
 
 
 def become(command: list[str], environment: dict[str, str]) -> NoReturn:
