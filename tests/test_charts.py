@@ -23,6 +23,7 @@ from tpwidgets.charts import (
     price_params,
 )
 from tpwidgets.cost import Price, usd_per_1m_output
+from tpwidgets.live import Board
 
 pytestmark = pytest.mark.quick
 
@@ -221,10 +222,75 @@ def test_price_params():
     assert set(price_params(Price.per_hour(2.0))) == set(PRICE)
 
 
+def sent_by(board: Board) -> list[dict[str, Any]]:
+    sent: list[dict[str, Any]] = []
+    board.send = sent.append
+    return sent
+
+
+def unpack(message: dict[str, Any]) -> list[dict[str, Any]]:
+    return [dict(zip(message["cols"], row, strict=True)) for row in message["rows"]]
+
+
+def test_board_sends_one_message_per_update_and_keeps_the_snapshot():
+    board = Board()
+    sent = sent_by(board)
+    rows = [point(1, ttft_p95_ms=float("nan")), point(4)]
+    board.update(rows)
+    assert len(sent) == 1
+    assert sent[0]["type"] == "rows"
+    assert unpack(sent[0]) == clean_rows(rows)
+    json.dumps(sent, allow_nan=False)
+    board._answer(board, {"type": "ready"}, [])
+    assert sent[1] == sent[0]
+    assert unpack(board.get_state()["_snapshot"]) == clean_rows(rows)
+    assert repr(board) == "<Board: 2 operating points>"
+
+
+def test_board_commits_the_snapshot_once():
+    board = Board()
+    states: list[dict[str, Any]] = []
+    board.update([point(1)])
+    board._send = lambda message, buffers=None: states.append(message)
+    board.commit()
+    assert len(states) == 1
+    assert list(states[0]["state"]) == ["_snapshot"]
+    assert len(states[0]["state"]["_snapshot"]["rows"]) == 1
+
+
+def test_board_tells_whether_it_copied():
+    board = Board()
+    sent = sent_by(board)
+    told: list[bool] = []
+    board.copy("a", told.append)
+    board.copy("b", told.append)
+    board._answer(board, {"type": "copied", "id": sent[1]["id"], "ok": False}, [])
+    board._answer(board, {"type": "copied", "id": sent[0]["id"], "ok": True}, [])
+    board._answer(board, {"type": "copied", "id": sent[0]["id"], "ok": True}, [])
+    assert told == [False, True]
+
+
+def test_board_without_its_bundle_says_how_to_build_it(tmp_path, monkeypatch):
+    from tpwidgets.live import board
+
+    monkeypatch.setattr(board, "_HERE", tmp_path)
+    board._bundle.cache_clear()
+    with pytest.raises(RuntimeError, match=r"python hatch_build\.py"):
+        Board()
+    board._bundle.cache_clear()
+
+
+def test_the_bundle_has_its_licences():
+    static = Path(__file__).parent.parent / "tpwidgets" / "live" / "static"
+    assert (static / "board.js").stat().st_size < 1_000_000
+    licences = (static / "LICENSES.txt").read_text("utf-8")
+    assert all(name in licences for name in ("vega-lite", "vega-embed", "d3-scale", "BSD-3-Clause"))
+
+
 def test_the_dashboards_path_imports_nothing_heavy():
     heavy = ("altair", "pandas", "vl_convert")
     code = (
-        "import sys; from tpwidgets.charts import board_charts, clean_rows; board_charts();"
+        "import sys; from tpwidgets.live import Board; Board().update([{'concurrency': 1}]);"
         f"assert not sys.modules.keys() & set({heavy})"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)

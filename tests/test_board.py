@@ -1,0 +1,342 @@
+"""The live board in a real browser, on a page with a stub model instead of a kernel."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_charts import point
+
+from tpwidgets.charts import price_params
+from tpwidgets.cost import Price, usd_per_1m_output
+from tpwidgets.live import Board
+
+pytestmark = pytest.mark.browser
+
+STATIC = Path(__file__).parent.parent / "tpwidgets" / "live"
+PAGE = """<!doctype html><html><head><meta charset="utf-8"><link rel="icon" href="data:,">
+<link rel="stylesheet" href="/board.css"><style>
+body { margin: 16px; background: var(--jp-layout-color0); }
+[data-jp-theme-light="true"] { --jp-layout-color0: #fff; --jp-ui-font-color0: rgba(0,0,0,1);
+  --jp-border-color2: #e0e0e0; --jp-ui-font-family: system-ui, sans-serif }
+[data-jp-theme-light="false"] { --jp-layout-color0: #111; --jp-ui-font-color0: #fff;
+  --jp-border-color2: #424242; --jp-ui-font-family: system-ui, sans-serif }
+</style></head><body data-jp-theme-light="true"><div id="out"></div><script type="module">
+import widget from "/board.js";
+const state = await (await fetch("/state.json")).json();
+const handlers = {};
+window.sent = [];
+window.model = {
+  get: (name) => state[name],
+  set(name, value) { state[name] = value; this.emit(`change:${name}`); },
+  save_changes() {},
+  on(event, handler) { (handlers[event] ??= new Set()).add(handler); },
+  off(event, handler) { handlers[event]?.delete(handler); },
+  send(message) { window.sent.push(message); },
+  emit(event, ...args) { for (const handler of handlers[event] ?? []) handler(...args); },
+  listening: () => Object.values(handlers).reduce((n, set) => n + set.size, 0),
+};
+window.mount = () => widget.render({ model, el: document.getElementById("out") });
+window.unmount = window.mount();
+</script></body></html>"""
+# A plot is blank when all of its pixels are alike.
+BLANK = """() => [...document.querySelectorAll('.tp-plot')].filter((plot) => {
+  const canvas = plot.querySelector('canvas');
+  if (!canvas) return true;
+  const data = new Uint32Array(
+    canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.buffer);
+  return data.every((pixel) => pixel === data[0]);
+}).map((plot) => plot.dataset.chart)"""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Serves the page, the bundle and the widget's state."""
+
+    def __init__(self, *args: Any, state: dict[str, Any]) -> None:
+        self.state = state
+        super().__init__(*args)
+
+    def do_GET(self) -> None:
+        kind, body = {
+            "/": ("text/html", PAGE.encode()),
+            "/board.css": ("text/css", (STATIC / "board.css").read_bytes()),
+            "/board.js": ("text/javascript", (STATIC / "static" / "board.js").read_bytes()),
+            "/state.json": ("application/json", json.dumps(self.state).encode()),
+        }[self.path]
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def show(chromium: Any) -> Iterator[Callable[..., Any]]:
+    """Open the stub page with a board's state; any foreign request or error fails the test."""
+    state: dict[str, Any] = {}
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, state=state))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    home = f"http://127.0.0.1:{server.server_port}"
+    wrong: list[str] = []
+    pages = []
+
+    def open_page(board: Board | None = None, width: int = 1400, **context: Any) -> Any:
+        state.clear()
+        state.update({k: v for k, v in (board or Board()).get_state().items() if k != "_esm"})
+        state.pop("layout", None)
+        page = chromium.new_page(viewport={"width": width, "height": 900}, **context)
+        pages.append(page)
+        page.on(
+            "request", lambda r: r.url.startswith((home, "data:", "blob:")) or wrong.append(r.url)
+        )
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        # Chromium remarks that we read pixels back; that is the tests' own doing.
+        page.on("console", lambda m: "readback" in m.text or wrong.append(m.text))
+        page.goto(home)
+        page.wait_for_function("document.querySelectorAll('.tp-plot canvas').length === 4")
+        settle(page)
+        return page
+
+    yield open_page
+    for page in pages:
+        page.close()
+    server.shutdown()
+    server.server_close()
+    assert wrong == []
+
+
+def settle(page: Any) -> None:
+    """Wait until what was asked for is drawn."""
+    page.evaluate("() => new Promise((r) => requestAnimationFrame(() => setTimeout(r, 120)))")
+
+
+def rows_message(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what Python sends, as the kernel would have sent it."""
+    board, sent = Board(), []
+    board.send = sent.append
+    board.update(rows)
+    return sent[0]
+
+
+def feed(page: Any, rows: list[dict[str, Any]]) -> None:
+    page.evaluate("(message) => model.emit('msg:custom', message)", rows_message(rows))
+    settle(page)
+
+
+def picture(page: Any, chart: str) -> str:
+    return page.evaluate(f"document.querySelector('[data-chart={chart}] canvas').toDataURL()")
+
+
+def tooltip(page: Any, chart: str) -> str:
+    """Find the leftmost point of a chart with the mouse, and return what it tells."""
+    page.mouse.move(0, 0)
+    page.locator("#vg-tooltip-element.visible").wait_for(state="hidden")
+    box = page.locator(f"[data-chart={chart}]").bounding_box()
+    for y in range(30, int(box["height"]) - 40, 6):
+        page.mouse.move(box["x"] + 48 + 12, box["y"] + y)
+        if page.locator("#vg-tooltip-element.visible").count():
+            return page.locator("#vg-tooltip-element").inner_text()
+    raise AssertionError(f"no point in {chart}")
+
+
+def test_an_empty_board_looks_intended(show):
+    page = show()
+    assert page.evaluate(BLANK) == []
+    assert page.evaluate("sent") == [{"type": "ready"}]
+    boxes = [box.bounding_box() for box in page.locator(".tp-card").all()]
+    assert len({(box["y"], box["height"]) for box in boxes}) == 1
+    labels = [plot.get_attribute("aria-label") for plot in page.get_by_role("img").all()]
+    assert len(labels) == 4
+    assert all("concurrency" in label for label in labels)
+    assert page.get_by_role("group", name="Live charts").count() == 1
+    assert "too few requests to be firm" in page.locator(".tp-key").inner_text()
+
+
+@pytest.mark.parametrize(("width", "columns"), [(1400, 3), (932, 3), (700, 2), (420, 1)])
+def test_cards_stand_side_by_side_where_there_is_room(show, width, columns):
+    page = show(width=width)
+    feed(page, [point(level) for level in (1, 4, 16)])
+    boxes = [box.bounding_box() for box in page.locator(".tp-card").all()]
+    assert len({box["x"] for box in boxes}) == columns
+    for plot in page.locator(".tp-plot").all():
+        outer, canvas = plot.bounding_box(), plot.locator("canvas").bounding_box()
+        assert canvas["width"] == pytest.approx(outer["width"], abs=1)
+        assert canvas["height"] == pytest.approx(outer["height"], abs=1)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_charts_follow_the_width(show):
+    page = show()
+    page.set_viewport_size({"width": 1000, "height": 900})
+    settle(page)
+    for plot in page.locator(".tp-plot").all():
+        width = plot.locator("canvas").bounding_box()["width"]
+        assert width == pytest.approx(plot.bounding_box()["width"], abs=1)
+    assert page.evaluate(BLANK) == []
+
+
+def test_sixty_updates_keep_the_canvases_and_never_blank_them(show):
+    page = show()
+    page.evaluate(
+        f"""() => {{
+          window.first = [...document.querySelectorAll('.tp-plot canvas')];
+          const blank = {BLANK};
+          window.frames = 0;
+          window.blanks = [];
+          window.moved = [];
+          const place = () => [...document.querySelectorAll('.tp-plot')].map((plot) => {{
+            const box = plot.getBoundingClientRect();
+            return [box.x, box.y, box.width, box.height].join();
+          }}).join(';');
+          const start = place();
+          const look = () => {{
+            window.frames += 1;
+            window.blanks.push(...blank());
+            if (place() !== start) window.moved.push(place());
+            requestAnimationFrame(look);
+          }};
+          requestAnimationFrame(look);
+        }}"""
+    )
+    before = picture(page, "ttft")
+    rows = [point(2**i, run="run 1", current=False) for i in range(6)]
+    messages = [
+        rows_message([*rows, *(point(2**i, n=tick, provisional=i == tick // 10)
+                               for i in range(tick // 10 + 1))])
+        for tick in range(60)
+    ]  # fmt: skip
+    page.evaluate(
+        """async (messages) => {
+          for (const message of messages) {
+            model.emit('msg:custom', message);
+            await new Promise((resolve) => setTimeout(resolve, 30));
+          }
+        }""",
+        messages,
+    )
+    settle(page)
+    assert picture(page, "ttft") != before
+    now = "[...document.querySelectorAll('.tp-plot canvas')].every((c, i) => c === first[i])"
+    assert page.evaluate(now)
+    assert page.evaluate("frames") > 20
+    assert page.evaluate("blanks") == []
+    assert page.evaluate("moved") == []
+    assert len(page.evaluate("sent")) == 1, "the view answers no update"
+
+
+def test_a_price_moves_the_cost_curve_at_once_and_by_the_formula(show):
+    page = show()
+    row = point(1)
+    feed(page, [row, point(4)])
+    other, before = picture(page, "ttft"), picture(page, "cost")
+    for price in (
+        Price.per_hour(4.0, replicas=3, utilisation=0.5),
+        Price.per_token(2.0, input=0.5),
+        Price.per_token(2.0, input=0.5, cached_input=0.1),
+    ):
+        for name, value in price_params(price).items():
+            page.evaluate("([name, value]) => model.set(name, value)", [name, value])
+        settle(page)
+        assert picture(page, "cost") != before
+        expected = usd_per_1m_output(row, price)[0]
+        assert f"${expected:,.3g} per 1M output tokens" in tooltip(page, "cost")
+        before = picture(page, "cost")
+    page.mouse.move(0, 0)
+    settle(page)
+    assert picture(page, "ttft") == other
+    assert len(page.evaluate("sent")) == 1, "no way through the kernel"
+
+
+def test_a_reloaded_page_shows_the_snapshot(show):
+    board = Board()
+    board.update([point(1), point(4)])
+    page = show(board)
+    assert "TTFT p" in tooltip(page, "ttft")
+
+
+def test_planned_levels_hold_the_axis_still(show):
+    page = show(Board(levels=[1, 2, 4, 8]))
+    feed(page, [point(1)])
+    one = page.evaluate("document.querySelector('[data-chart=system_tps] canvas').width")
+    assert tooltip(page, "system_tps").startswith("run 2: concurrency 1")
+    page.evaluate("model.set('levels', [1, 2, 4, 8, 64])")
+    settle(page)
+    assert page.evaluate("document.querySelector('[data-chart=system_tps] canvas').width") == one
+
+
+def test_a_theme_switch_redraws_without_a_blank(show):
+    page = show()
+    feed(page, [point(1), point(4)])
+    light = picture(page, "ttft")
+    page.evaluate(
+        f"""() => {{
+          window.blanks = [];
+          const blank = {BLANK};
+          const look = () => {{ window.blanks.push(...blank()); requestAnimationFrame(look); }};
+          look();
+          document.body.dataset.jpThemeLight = 'false';
+        }}"""
+    )
+    page.wait_for_function(
+        "(light) => document.querySelector('[data-chart=ttft] canvas').toDataURL() !== light",
+        arg=light,
+    )
+    settle(page)
+    assert page.evaluate("blanks") == []
+    assert page.locator(".tp-plot canvas").count() == 4
+    assert tooltip(page, "ttft").startswith("run 2: concurrency 1"), "the rows are still there"
+    dark = picture(page, "ttft")
+    page.mouse.move(0, 0)
+    page.evaluate("document.body.dataset.unrelated = 'x'")
+    settle(page)
+    assert picture(page, "ttft") == dark
+
+
+def test_copy_answers(show):
+    page = show()
+    page.evaluate("navigator.clipboard.writeText = async (text) => { window.copied = text; }")
+    page.evaluate("model.emit('msg:custom', {type: 'copy', id: 7, text: 'a, b'})")
+    settle(page)
+    assert page.evaluate("copied") == "a, b"
+    assert page.evaluate("sent.at(-1)") == {"type": "copied", "id": 7, "ok": True}
+
+
+def test_copy_falls_back_and_says_whether_it_worked(show):
+    page = show()
+    page.evaluate(
+        """() => {
+          navigator.clipboard.writeText = async () => { throw new Error('denied'); };
+          document.execCommand = () => { window.copied = getSelection().toString(); return false; };
+        }"""
+    )
+    page.evaluate("model.emit('msg:custom', {type: 'copy', id: 8, text: 'a, b'})")
+    settle(page)
+    assert page.evaluate("sent.at(-1)") == {"type": "copied", "id": 8, "ok": False}
+    assert page.locator("textarea").count() == 0
+
+
+def test_cleanup_leaves_nothing(show):
+    page = show()
+    feed(page, [point(1)])
+    page.evaluate("unmount()")
+    settle(page)
+    assert page.evaluate("model.listening()") == 0
+    assert page.locator(".tp-board, canvas").count() == 0
+    feed(page, [point(4)])  # nobody listens, nothing breaks
+
+
+def test_a_board_shown_later_draws_when_it_is_seen(show):
+    page = show()
+    page.evaluate("unmount(); document.getElementById('out').style.display = 'none'; void mount()")
+    feed(page, [point(1), point(4)])
+    assert page.locator("canvas").count() == 0
+    page.evaluate("document.getElementById('out').style.display = ''")
+    page.wait_for_function("document.querySelectorAll('.tp-plot canvas').length === 4")
+    settle(page)
+    assert "TTFT p" in tooltip(page, "ttft")
