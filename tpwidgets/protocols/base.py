@@ -49,14 +49,13 @@ def error_message(body: bytes, limit: int = 300) -> str:
     """Return what an error body says, in one short line, whatever its form (JSON, text, HTML)."""
     text = body[:100_000].decode("utf-8", "replace").strip().removeprefix("data:").strip()
     try:
-        said = json.loads(text)
-    except ValueError:
+        found = _dig(json.loads(text))
+    except (ValueError, RecursionError):
         if text[:1] == "<":
             return "an HTML page, not an API's answer"
     else:
-        found = _dig(said)
         text = found if found is not None else text
-    text = " ".join(text.split())
+    text = " ".join(text.encode("utf-8", "replace").decode().split())  # JSON may hold half a pair
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

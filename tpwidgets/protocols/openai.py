@@ -8,15 +8,21 @@ from .base import Delta, Usage, error_message
 
 def _usage(said: dict[str, Any]) -> Usage | None:
     """Read a usage object; zeros in both counts mean that the server did not count."""
-    prompt, output = said.get("prompt_tokens"), said.get("completion_tokens")
+    prompt, output = _count(said, "prompt_tokens"), _count(said, "completion_tokens")
     if not prompt and not output:
         return None
     return Usage(
         prompt_tokens=prompt,
         output_tokens=output,
-        cached_tokens=(said.get("prompt_tokens_details") or {}).get("cached_tokens"),
-        reasoning_tokens=(said.get("completion_tokens_details") or {}).get("reasoning_tokens"),
+        cached_tokens=_count(said.get("prompt_tokens_details"), "cached_tokens"),
+        reasoning_tokens=_count(said.get("completion_tokens_details"), "reasoning_tokens"),
     )
+
+
+def _count(said: Any, name: str) -> int | None:
+    """Return a count if it is one: the metrics calculate with it."""
+    value = said.get(name) if isinstance(said, dict) else None
+    return value if type(value) is int and value >= 0 else None
 
 
 def _read(event: bytes, judge: Any) -> Delta:
@@ -32,7 +38,8 @@ def _read(event: bytes, judge: Any) -> Delta:
         delta.usage = _usage(said["usage"])
     choices = said.get("choices")
     if choices:
-        delta.finish_reason = choices[0].get("finish_reason")
+        reason = choices[0].get("finish_reason")
+        delta.finish_reason = str(reason)[:40] if reason else None
         delta.token, delta.output = judge(choices[0])
     elif choices is None and "usage" not in said:
         raise ValueError("neither choices nor usage")
@@ -63,7 +70,7 @@ class Chat:
     @staticmethod
     def _judge(choice: dict[str, Any]) -> tuple[bool, bool]:
         delta = choice.get("delta") or {}
-        output = bool(delta.get("content") or delta.get("tool_calls") or delta.get("refusal"))
+        output = any(delta.get(key) for key in ("content", "tool_calls", "refusal"))
         return output or bool(delta.get("reasoning_content") or delta.get("reasoning")), output
 
 

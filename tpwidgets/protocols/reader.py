@@ -13,7 +13,7 @@ class Outcome:
     token_ns: list[int] = field(default_factory=list)
     first_output_ns: int | None = None
     merged: int = 0
-    """Token chunks that shared a read with an earlier token chunk of this stream."""
+    """Token chunks that share their stamp, hence their read, with the token chunk before."""
     events: int = 0
     usage: Usage = field(default_factory=Usage)
     has_usage: bool = False
@@ -33,29 +33,33 @@ class StreamReader:
 
     def feed(self, chunk: bytes, stamp_ns: int) -> None:
         """Take one read's body bytes and the moment at which they arrived."""
-        tokens = len(self.outcome.token_ns)
         for event, stamp in self._parser.feed(chunk, stamp_ns):
             self._take(event, stamp)
-        new = len(self.outcome.token_ns) - tokens
-        if new > 1:
-            self.outcome.merged += new - 1
 
     def finish(self, stamp_ns: int) -> Outcome:
         """End the stream and return what it said."""
         for event, stamp in self._parser.finish(stamp_ns):
             self._take(event, stamp)
+        if self._parser.dropped:
+            self.outcome.malformed = "an event longer than a server has any reason to send"
         return self.outcome
 
     def _take(self, event: bytes, stamp: int) -> None:
         outcome = self.outcome
+        if not event.strip():
+            return  # an empty event: legal, and some servers' way of keeping a connection alive
         outcome.events += 1
         try:
             delta: Delta = self._protocol.read(event)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        except (
+            ValueError, LookupError, TypeError, AttributeError, RecursionError
+        ) as error:  # fmt: skip
             # whatever shape the data has: it is a result ("malformed"), not our crash
             outcome.malformed = outcome.malformed or f"{type(error).__name__} in {event[:80]!r}"
             return
         if delta.token:
+            # by the stamp and not by the feed: one read may hold several HTTP chunks
+            outcome.merged += outcome.token_ns[-1:] == [stamp]
             outcome.token_ns.append(stamp)
             if delta.output and outcome.first_output_ns is None:
                 outcome.first_output_ns = stamp

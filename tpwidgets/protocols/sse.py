@@ -1,6 +1,8 @@
 """Server-sent events out of a byte stream that may be cut anywhere."""
 
 _BOM = b"\xef\xbb\xbf"
+MAX_EVENT = 32 * 1024 * 1024
+"""A longer event is dropped: a server that never ends its line must not fill the memory."""
 
 
 class EventParser:
@@ -19,8 +21,11 @@ class EventParser:
         self._parts: list[bytes] = []
         self._data: list[bytes] = []
         self._stamp = 0
+        self._unended = self._held = 0  # bytes in _parts and in _data
         self._skip_lf = False
         self._at_start = True
+        self.dropped = False
+        """Whether something was longer than `MAX_EVENT`."""
 
     def feed(self, chunk: bytes, stamp: int) -> list[tuple[bytes, int]]:
         """Take one read's bytes; return the ``(data, stamp)`` of each event it completed."""
@@ -31,6 +36,8 @@ class EventParser:
         if b"\n" not in chunk and b"\r" not in chunk:
             if chunk:
                 self._parts.append(chunk)  # joined only when the line ends: no quadratic copying
+                self._unended += len(chunk)
+                self._bound()
             return []
         if self._parts:
             self._parts.append(chunk)
@@ -40,12 +47,13 @@ class EventParser:
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         lines = chunk.split(b"\n")
         rest = lines.pop()
-        self._parts = [rest] if rest else []
         events = []
         for line in lines:
             self._line(line, stamp)
             if not line and self._data:
                 events.append(self._dispatch())
+        self._parts = [rest] if rest else []
+        self._unended = len(rest)
         return events
 
     def finish(self, stamp: int) -> list[tuple[bytes, int]]:
@@ -62,11 +70,20 @@ class EventParser:
         if line.startswith(b"data:"):
             self._data.append(line[6:] if line[5:6] == b" " else line[5:])
             self._stamp = stamp
+            self._held += len(line)
+            self._bound()
         elif line == b"data":
             self._data.append(b"")
             self._stamp = stamp
 
+    def _bound(self) -> None:
+        """Drop what has gathered once it is too much."""
+        if self._unended + self._held > MAX_EVENT:
+            self._parts, self._data = [], []
+            self._unended = self._held = 0
+            self.dropped = True
+
     def _dispatch(self) -> tuple[bytes, int]:
         event = (b"\n".join(self._data), self._stamp)
-        self._data = []
+        self._data, self._held = [], 0
         return event
