@@ -195,7 +195,8 @@ class Controls(w.VBox):
         if key_name and key_name not in names:
             names.insert(0, key_name)
         self._key = w.Dropdown(
-            options=[("none", ""), *zip(names, names, strict=True)], value=key_name or "",
+            options=[("none", ""), *zip(names, names, strict=True)],
+            value=key_name or "",
             description="Key from", style=fit, layout=w.Layout(width="210px"),
             tooltip="The environment variable that holds the key; the key itself is never shown",
         )  # fmt: skip

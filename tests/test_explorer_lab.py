@@ -1,0 +1,241 @@
+"""The Explorer as a person meets it: real JupyterLab, real Chromium, a simulated endpoint."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from lab import Lab, LabPage
+from nbconvert import HTMLExporter
+from playwright.sync_api import Locator, Page, expect
+
+pytestmark = pytest.mark.browser
+
+SOON = 30_000  # ms: how long a loaded machine may take; nothing waits that long where all is well
+
+FAST = """import tpwidgets as tp
+sim = tp.simulate("vllm-llama-70b", speed=8)
+explorer = tp.Explorer(sim.url, concurrency="1-4", requests=6, price=tp.Price.per_hour(10))
+explorer"""
+
+# slow enough that a test can act while it runs
+LONG = """import tpwidgets as tp
+sim = tp.simulate("vllm-llama-70b", speed=4)
+explorer = tp.Explorer(sim.url, concurrency="2, 4, 8", seconds=60)
+explorer"""
+
+PROCESSES = """import subprocess
+print(subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True).stdout)"""
+
+# a canvas is blank when all its pixels are the same
+BLANK = """() => [...document.querySelectorAll('.tp-board canvas')].map(canvas => {
+  const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+  const all = new Uint32Array(data.buffer);
+  return all.every(pixel => pixel === all[0]);
+})"""
+
+
+@pytest.fixture
+def explorer(lab: Lab, lab_page: LabPage, request: pytest.FixtureRequest) -> LabPage:
+    """A notebook that shows a dashboard; its code is the marker's or FAST."""
+    marker = request.node.get_closest_marker("parametrize")
+    code = request.param if marker is not None else FAST
+    lab_page.open(lab.notebook(f"{request.node.name.split('[')[0]}.ipynb", code))
+    lab_page.run_all()
+    expect(lab_page.page.locator(".tp-board canvas").first).to_be_visible(timeout=SOON)
+    return lab_page
+
+
+def status(page: Page, state: str) -> None:
+    """Wait until the status begins with a word."""
+    expect(page.locator(".tp-status")).to_contain_text(re.compile(f"^{state}"), timeout=SOON)
+
+
+def press(page: Page, name: str) -> None:
+    """Press a button by its label."""
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def rows(page: LabPage) -> int:
+    """Return how many operating points the board has been given."""
+    return int(page.execute("len(explorer.board._packed['rows'])")["text"])
+
+
+def result(page: Page) -> Locator:
+    """Return the plain output's picture."""
+    return page.locator(".jp-OutputArea-output img[alt^='TTFT']")
+
+
+def test_measure_read_change_and_keep(explorer: LabPage, lab: Lab) -> None:
+    page = explorer.page
+    page.evaluate("document.querySelectorAll('.tp-board canvas').forEach(c => c.dataset.mine = 1)")
+    press(page, "Measure")
+    status(page, "running")
+    page.wait_for_function("!document.querySelector('.tp-tiles').innerText.startsWith('–')")
+    while not page.locator(".tp-status").inner_text().startswith("done"):
+        assert not any(page.evaluate(BLANK))
+        assert page.locator(".tp-board canvas:not([data-mine])").count() == 0, (
+            "a canvas was replaced"
+        )
+    assert rows(explorer) == 3
+    answer = page.locator(".tp-answer").inner_text()
+    assert re.search(r"At \d+ concurrent: [\d,.]+ tokens/s, TTFT p95 .*\$[\d.]+ per 1M", answer)
+    line = page.locator(".tp-conditions summary").inner_text()
+    for condition in ("llama-3.3-70b", "prompt 256 tok asked", "output 64 tok asked", "n = "):
+        assert condition in line
+    expect(result(page)).to_be_visible(timeout=SOON)
+
+    # a price, without measuring again
+    page.locator(".tp-price input").nth(2).fill("20")
+    expect(page.locator(".tp-answer")).not_to_have_text(answer, timeout=SOON)
+
+    # the same as code, as tables, as a file
+    press(page, "Copy as code")
+    code = page.locator(".tp-code").inner_text()
+    assert "tp.measure(" in code
+    assert "requests=6" in code
+    explorer.execute(code.replace("run = tp.measure(", "dict(endpoint=").replace("run.points", ""))
+    press(page, "DataFrame")
+    expect(page.locator(".tp-extra")).to_contain_text("ttft_p95_ms", timeout=SOON)
+    press(page, "Save")
+    expect(page.locator(".tp-extra")).to_contain_text("tp.load", timeout=SOON)
+    saved = next(lab.root.glob("tpwidgets-*.json"))
+    assert json.loads(saved.read_text())["samples"]
+
+    # again, beside the first
+    press(page, "Measure")
+    status(page, "running")
+    status(page, "done")
+    assert rows(explorer) == 6
+    assert explorer.execute("len(explorer.runs)")["text"] == "2"
+
+    # what stays: after a reload with the kernel, and in the file without one
+    expect(result(page)).to_be_visible(timeout=SOON)
+    explorer.save()
+    explorer.reload()
+    expect(page.locator(".tp-board canvas").first).to_be_visible(timeout=SOON)
+    expect(page.locator(".tp-answer")).to_contain_text("concurrent")
+    assert not any(page.evaluate(BLANK))
+    expect(result(page)).to_be_visible()
+    path = lab.root / "test_measure_read_change_and_keep.ipynb"
+    html, _ = HTMLExporter().from_filename(str(path))
+    assert 'alt="TTFT' in html
+    assert "tokens/s" in html
+    assert path.stat().st_size < 600_000
+    explorer.shutdown_kernel()
+    explorer.reload()
+    expect(result(page)).to_be_visible(timeout=SOON)
+    assert not explorer.errors, explorer.errors
+
+
+@pytest.mark.parametrize("explorer", [LONG], indirect=True)
+def test_stop_sliders_and_other_cells_while_it_runs(explorer: LabPage) -> None:
+    page = explorer.page
+    press(page, "Measure")
+    explorer.until("len(explorer.measurement.run.samples) > 8", lambda text: text == "True")
+
+    # the interrupt does not reach it, another cell runs, the slider answers
+    explorer.interrupt()
+    assert explorer.execute("sum(range(1000))")["text"] == "499500"
+    handle = page.locator(".tp-prompt-tokens .noUi-handle")
+    before = page.locator(".tp-prompt-tokens input").input_value()
+    handle.focus()
+    handle.press("ArrowRight")
+    expect(page.locator(".tp-prompt-tokens input")).not_to_have_value(before, timeout=SOON)
+    status(page, "running")
+
+    press(page, "Stop")
+    status(page, "stopped")
+    kept = explorer.execute("(explorer.run.state, len(explorer.run.points))")["text"]
+    assert kept == "('stopped', 1)"
+    assert "tpwidgets.engine.worker" not in explorer.execute(PROCESSES)["stdout"]
+
+    # and after the run, too
+    handle.press("ArrowLeft")
+    expect(page.locator(".tp-prompt-tokens input")).to_have_value(before, timeout=SOON)
+    page.locator(".tp-concurrency input").fill("0")
+    page.locator(".tp-concurrency input").press("Enter")
+    expect(page.locator(".tp-estimate")).to_contain_text("concurrency must be", timeout=SOON)
+    press(page, "Measure")
+    expect(page.locator(".tp-status")).to_contain_text("concurrency must be", timeout=SOON)
+    assert not explorer.errors, explorer.errors
+
+
+@pytest.mark.parametrize("explorer", [LONG], indirect=True)
+def test_again_restart_and_no_orphan(explorer: LabPage) -> None:
+    page = explorer.page
+    press(page, "Measure")
+    explorer.until("len(explorer.measurement.run.windows)", lambda text: text == "1")
+
+    # the same cell once more: one dashboard, and what was measured stays beside the new
+    explorer.run_all()
+    expect(page.locator(".tp-board")).to_have_count(1)
+    explorer.until("[len(run.windows) for run in explorer.runs]", lambda text: text == "[1]")
+    expect(page.locator(".tp-answer")).to_contain_text("At 2 concurrent", timeout=SOON)
+    assert "engine.worker" not in explorer.execute(PROCESSES)["stdout"]
+
+    press(page, "Measure")
+    explorer.until("len(explorer.measurement.run.samples) > 2", lambda text: text == "True")
+    pids = explorer.execute("print(explorer.measurement._worker.pid, sim.pid)")["stdout"].split()
+    explorer.restart()
+    listing = explorer.execute(PROCESSES)["stdout"]
+    gone = [pid for pid in pids if re.search(rf"^\s*{pid} ", listing, re.MULTILINE)]
+    if gone:  # they end when their pipe does: give the system a moment to say so
+        explorer.until(
+            f"[p for p in {gone} if __import__('os').path.exists('/proc/' + p)]",
+            lambda text: text == "[]",
+        )
+    explorer.run_all()
+    press(page, "Measure")
+    status(page, "running")
+    press(page, "Stop")
+    status(page, "stopped")
+
+
+def test_what_goes_wrong_is_said_in_the_dashboard(explorer: LabPage) -> None:
+    page = explorer.page
+    url = page.locator(".tp-endpoint input")
+    url.fill("http://127.0.0.1:9/v1")
+    url.press("Enter")
+    expect(page.locator(".tp-hint")).to_contain_text("Nothing answers", timeout=SOON)
+    press(page, "Measure")
+    status(page, "failed")
+    expect(page.locator(".tp-status")).to_contain_text("Start the server")
+    expect(page.get_by_role("button", name="Measure", exact=True)).to_be_enabled()
+
+    # a URL with /v1 missing is mended, and the conditions say so
+    bare = explorer.execute("print(sim.url.removesuffix('/v1'))")["stdout"].strip()
+    url.fill(bare)
+    url.press("Enter")
+    press(page, "Measure")
+    status(page, "done")
+    page.locator(".tp-conditions summary").click()
+    expect(page.locator(".tp-conditions")).to_contain_text("added /v1")
+
+
+@pytest.mark.parametrize("width", [1400, 900])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_it_looks_right(
+    lab: Lab, lab_page: LabPage, theme: str, width: int, tmp_path: Path
+) -> None:
+    page = lab_page.page
+    page.set_viewport_size({"width": width, "height": 1150})
+    lab_page.open(lab.notebook(f"look-{theme}-{width}.ipynb", FAST))
+    lab_page.theme(theme)
+    lab_page.run_all()
+    press(page, "Measure")
+    status(page, "done")
+    expect(result(page)).to_be_visible(timeout=SOON)
+    # nothing is wider than its place, no control without a readable label
+    wide = page.evaluate("""() => [...document.querySelectorAll('.tp-explorer *')].filter(e =>
+      e.getBoundingClientRect().right > document.querySelector('.tp-explorer')
+        .getBoundingClientRect().right + 1).map(e => e.className)""")
+    assert wide == []
+    blind = page.evaluate("""() => [...document.querySelectorAll(
+        '.tp-explorer input, .tp-explorer select, .tp-explorer button')]
+      .filter(e => !(e.labels?.length || e.innerText || e.title || e.ariaLabel))
+      .map(e => e.outerHTML)""")
+    assert blind == []
+    folder = Path(os.environ.get("TPWIDGETS_SCREENSHOTS", tmp_path))
+    lab_page.screenshot(folder / f"explorer-{theme}-{width}.png")
