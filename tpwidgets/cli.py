@@ -200,10 +200,10 @@ def doctor(_: argparse.Namespace) -> int:
             "The live board was not built: install tpwidgets with pip, or in a clone run "
             "`python hatch_build.py`"
         )
-    for extension, package in LABEXTENSIONS.items():
+    for extension, package in LABEXTENSIONS.items() if has("jupyterlab") else ():
         seen = labextension(extension)
         rows.append((f"labextension {extension}", seen or "not visible", ""))
-        if seen is None and has("jupyterlab"):
+        if seen is None:
             advice.append(
                 f"JupyterLab does not see {extension}: install {package} in the environment that "
                 "JupyterLab is started from"
@@ -234,10 +234,8 @@ def has(distribution: str) -> bool:
 
 def labextension(name: str) -> str | None:
     """Return the version of a JupyterLab extension that a server started here would load."""
-    try:
-        from jupyter_core.paths import jupyter_path
-    except ImportError:
-        return None
+    from jupyter_core.paths import jupyter_path  # part of JupyterLab
+
     for folder in jupyter_path("labextensions"):
         package = Path(folder) / name / "package.json"
         if package.is_file():
