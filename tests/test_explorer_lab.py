@@ -72,7 +72,7 @@ def test_measure_read_change_and_keep(explorer: LabPage, lab: Lab) -> None:
     page.evaluate("document.querySelectorAll('.tp-board canvas').forEach(c => c.dataset.mine = 1)")
     press(page, "Measure")
     status(page, "running")
-    page.wait_for_function("!document.querySelector('.tp-tiles').innerText.startsWith('–')")
+    expect(page.locator(".tp-tiles b").first).not_to_have_text("–", timeout=SOON)
     while not page.locator(".tp-status").inner_text().startswith("done"):
         assert not any(page.evaluate(BLANK))
         assert page.locator(".tp-board canvas:not([data-mine])").count() == 0, (

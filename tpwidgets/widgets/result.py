@@ -31,11 +31,10 @@ class Result:
             self._handles.append(handle)
 
     def warm_up(self) -> None:
-        """Import what drawing takes (seconds) while a measurement is still going on."""
+        """Import what drawing takes while a measurement is still going on."""
         import importlib
 
-        for name in ("altair", "vl_convert"):
-            threading.Thread(target=importlib.import_module, args=(name,), daemon=True).start()
+        threading.Thread(target=importlib.import_module, args=("vl_convert",), daemon=True).start()
 
     def show(self, run: Run, price: Price | None) -> None:
         """Fill the place; returns at once."""
