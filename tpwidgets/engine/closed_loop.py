@@ -6,7 +6,7 @@ request and returns its sample.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..samples import Sample, Window
@@ -41,7 +41,7 @@ class ClosedLoop:
         Takes messages: ``{"sample": …}``, ``{"window": …}``,
         ``{"level_over": True}``, ``{"broken": …}``, ``{"idle": True}``.
     client_error_ms : callable
-        How late a stamp can be at this moment; sampled through the window.
+        How wrong a sample's stamps can be; asked when it ends inside the window.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class ClosedLoop:
         request: Callable[[int], Awaitable[tuple[Sample, float]]],
         now: Callable[[], float],
         emit: Callable[[dict[str, Any]], None],
-        client_error_ms: Callable[[], float],
+        client_error_ms: Callable[[Sample], float],
     ) -> None:
         self._request, self._now, self._emit = request, now, emit
         self._client_error_ms = client_error_ms
@@ -62,6 +62,7 @@ class ClosedLoop:
         self._closed = False
         self._counted = 0
         self._failures = 0
+        self._idle_told = False
         self._in_flight = 0
         self._area = 0.0
         self._changed_s = 0.0
@@ -78,6 +79,7 @@ class ClosedLoop:
         self._refilled.clear()
         self._closed = False
         self._failures = 0
+        self._wake_retired()
         fresh = (i for i in range(self._size) if i not in self._slots)
         for order, slot in enumerate(fresh):
             self._slots[slot] = asyncio.create_task(self._user(slot, order * spacing))
@@ -86,10 +88,8 @@ class ClosedLoop:
         """Send nothing more; let what is in flight come to its end."""
         self.close_window()
         self._size = 0
-        for slot in self._pausing:
-            self._slots[slot].cancel()
-        if not self._slots:
-            self._emit({"idle": True})
+        self._wake_retired()
+        self._tell_if_idle()
 
     async def stop(self) -> None:
         """Break off everything now; what was in flight becomes a sample with status `stopped`."""
@@ -99,6 +99,8 @@ class ClosedLoop:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._slots.clear()  # a task that was cancelled before it began has not left by itself
+        self._tell_if_idle()
 
     @property
     def live(self) -> dict[str, Any]:
@@ -106,7 +108,9 @@ class ClosedLoop:
         window = None
         if self._window is not None:
             self._integrate()
-            window = asdict(self._measured(self._window))
+            shown = self._measured(self._window)
+            # the latest will do for a live view: copying all of them ten times a second adds up
+            window = asdict(replace(shown, client_error_ms=shown.client_error_ms[-200:]))
         return {
             "now_s": self._now(),
             "concurrency": self._level.concurrency,
@@ -138,8 +142,18 @@ class ClosedLoop:
         finally:
             self._pausing.discard(slot)
             del self._slots[slot]
-            if not self._slots and not self._size:
-                self._emit({"idle": True})
+            self._open_if_settled()
+            self._tell_if_idle()
+
+    def _wake_retired(self) -> None:
+        for slot in self._pausing:
+            if slot >= self._size:
+                self._slots[slot].cancel()
+
+    def _tell_if_idle(self) -> None:
+        if not self._slots and not self._size and not self._idle_told:
+            self._idle_told = True
+            self._emit({"idle": True})
 
     def _moved(self, step: int) -> None:
         self._integrate()
@@ -156,7 +170,7 @@ class ClosedLoop:
         if window is not None and sample.ended_s > window.start_s and sample.status != "stopped":
             sample.phase = "measured"
             self._counted += 1
-            window.client_error_ms.append(self._client_error_ms())
+            window.client_error_ms.append(self._client_error_ms(sample))
         elif not self._size or self._closed:
             sample.phase = "cooldown"
         self._emit({"sample": asdict(sample)})
@@ -164,20 +178,26 @@ class ClosedLoop:
             self._failures = 0
         elif sample.status != "stopped":
             self._failures += 1
-            if self._failures >= max(8, 2 * self._level.concurrency):
+            if self._size and self._failures >= max(8, 2 * self._level.concurrency):
                 self._emit({"broken": sample.message or sample.status})
                 self.close_window("every request failed")
                 self.finish()
                 return
         if sample.slot < self._size:
             self._refilled.add(sample.slot)
-        if window is None and not self._closed and len(self._refilled) >= self._level.concurrency:
-            self._open_window()
+        if window is None:
+            self._open_if_settled()
         wanted = self._level.requests
         if self._window is not None and wanted is not None and self._counted >= wanted:
             self._level_over()
 
     # -- the window ----------------------------------------------------------------------------
+
+    def _open_if_settled(self) -> None:
+        """Open the window once every user has been refilled and those who retire have left."""
+        settled = len(self._refilled) >= self._level.concurrency >= len(self._slots)
+        if settled and self._window is None and not self._closed and self._size:
+            self._open_window()
 
     def _open_window(self) -> None:
         self._integrate()

@@ -66,5 +66,6 @@ class Sweep:
         if load.seconds is not None:
             window = load.seconds if load.requests is None else min(window, load.seconds)
         elif load.adaptive:
-            window = max(window, Load.MIN_SECONDS)
+            # most levels take long to become precise, not only as long as they must
+            window = max(window, 0.8 * Load.MAX_SECONDS)
         return e2e_s + window

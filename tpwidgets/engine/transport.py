@@ -2,7 +2,8 @@
 
 Plain http goes over our own connections (`connection.py`). Whatever that can't carry (https,
 proxies) goes through httpx's own transport and is stamped when its bytes come out of it; an
-`Exchange` says which. The exchange is in ``response.extensions["exchange"]``.
+`Exchange` says which. The exchange is in ``request.extensions["exchange"]`` as soon as there is
+one, so that a request that fails has its stamps too.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from .connection import Clock, Connection, Exchange
+from .connection import Clock, Connection, Exchange, keep_stamping
 
 if TYPE_CHECKING:
     import ssl
@@ -37,12 +38,19 @@ class StampedTransport(httpx.AsyncBaseTransport):
         self._pools: dict[int, httpx.AsyncHTTPTransport] = {}
         self._ssl: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
+        self._keeper = keep_stamping()
 
     def direct(self, url: httpx.URL) -> bool:
         """Whether requests to `url` are stamped at the socket."""
         if url.scheme != "http":
             return False
-        return not (self._trust_env and "http" in getproxies() and not proxy_bypass(url.host))
+        return self._proxy(url) is None
+
+    def _proxy(self, url: httpx.URL) -> str | None:
+        if not self._trust_env or proxy_bypass(url.host):
+            return None
+        proxies = getproxies()
+        return proxies.get(url.scheme) or proxies.get("all")
 
     async def open(self, url: httpx.URL, count: int, timeout_s: float) -> None:
         """Open connections ahead, so that no measured request has to wait for one.
@@ -52,14 +60,16 @@ class StampedTransport(httpx.AsyncBaseTransport):
         """
         if not self.direct(url):
             return
-        idle = self._idle.setdefault(_origin(url), [])
-        for start in range(0, max(0, count - len(idle)), 32):
-            batch = min(32, count - len(idle) - start)
+        missing = count - len(self._busy) - sum(c.open for c in self._idle.get(_origin(url), []))
+        while missing > 0:
+            batch = min(32, missing)
+            missing -= batch
             opened = await asyncio.gather(
                 *(self._connect(url, timeout_s) for _ in range(batch)), return_exceptions=True
             )
-            idle.extend(c for c in opened if isinstance(c, Connection))
-            if any(isinstance(c, BaseException) for c in opened):
+            fresh = [c for c in opened if isinstance(c, Connection)]
+            self._idle.setdefault(_origin(url), []).extend(fresh)
+            if len(fresh) < batch:
                 return
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -68,9 +78,10 @@ class StampedTransport(httpx.AsyncBaseTransport):
             return await self._through_httpx(request)
         timeout = request.extensions.get("timeout", {})
         head = _bytes(request)
-        for attempt in (1, 2):
+        while True:
             connection, connect_ns = await self._connection(request.url, timeout.get("connect"))
             exchange = Exchange(asyncio.get_running_loop())
+            request.extensions["exchange"] = exchange
             exchange.connect_ns = connect_ns
             exchange.on_body = request.extensions.get("on_body")
             self._watch(exchange, connection, timeout.get("read"))
@@ -79,9 +90,9 @@ class StampedTransport(httpx.AsyncBaseTransport):
                 await exchange.wait()
             except OSError as error:
                 self._busy.pop(exchange, None)
-                # A server may close a kept-alive connection just as we write to it. No byte came
-                # back, so it never took the request: send it again on a fresh connection.
-                if exchange.reused and not exchange.received and attempt == 1:
+                # A server may close a waiting connection just as we write to it. No byte came
+                # back, so it never took the request: send it again, once, on a fresh connection.
+                if connect_ns is None and not exchange.answered:
                     self._drop_idle(request.url)
                     continue
                 raise httpx.ReadError(str(error) or type(error).__name__) from None
@@ -94,14 +105,15 @@ class StampedTransport(httpx.AsyncBaseTransport):
             break
         stream = _Body(self, request.url, connection, exchange)
         return httpx.Response(
-            exchange.status, headers=exchange.headers, stream=stream,
-            extensions={"exchange": exchange},
-        )  # fmt: skip
+            exchange.status, headers=exchange.headers, stream=stream, request=request
+        )
 
     async def aclose(self) -> None:
         """Close every connection."""
         if self._sweeper is not None:
             self._sweeper.cancel()
+        if self._keeper is not None:
+            self._keeper.close()
         for connections in self._idle.values():
             for connection in connections:
                 connection.close()
@@ -120,8 +132,9 @@ class StampedTransport(httpx.AsyncBaseTransport):
             async with asyncio.timeout(timeout_s):
                 await connection.connect(*_origin(url))
         except TimeoutError:
-            raise httpx.ConnectTimeout(f"no connection within {timeout_s:g} s") from None
-        except OSError as error:
+            within = f" within {timeout_s:g} s" if timeout_s else ""
+            raise httpx.ConnectTimeout(f"no connection{within}") from None
+        except (OSError, UnicodeError) as error:  # UnicodeError: no host can be called that
             raise httpx.ConnectError(str(error)) from None
         return connection
 
@@ -162,9 +175,7 @@ class StampedTransport(httpx.AsyncBaseTransport):
         now = time.perf_counter_ns()
         for exchange, (connection, read_s) in list(self._busy.items()):
             if not exchange.complete and now - exchange.last_ns > read_s * 1e9:
-                exchange.error = httpx.ReadTimeout(f"no byte for {read_s:g} s")
-                exchange.complete = True
-                exchange.wake()
+                exchange.end(httpx.ReadTimeout(f"no byte for {read_s:g} s"))
                 connection.close()
         loop = asyncio.get_running_loop()
         self._sweeper = loop.call_later(_SWEEP_S, self._sweep) if self._busy else None
@@ -173,6 +184,7 @@ class StampedTransport(httpx.AsyncBaseTransport):
 
     async def _through_httpx(self, request: httpx.Request) -> httpx.Response:
         exchange = Exchange(asyncio.get_running_loop())
+        request.extensions["exchange"] = exchange
         exchange.stamp = "httpx"
         exchange.reused = True
         exchange.on_body = request.extensions.get("on_body")
@@ -194,7 +206,6 @@ class StampedTransport(httpx.AsyncBaseTransport):
         inner = response.stream
         assert isinstance(inner, httpx.AsyncByteStream)  # noqa: S101
         response.stream = _StampedBody(inner, exchange)
-        response.extensions["exchange"] = exchange
         return response
 
     def _pool(self, request: httpx.Request) -> httpx.AsyncHTTPTransport:
@@ -202,11 +213,8 @@ class StampedTransport(httpx.AsyncBaseTransport):
         if number not in self._pools:
             if self._ssl is None:
                 self._ssl = httpx.create_ssl_context(trust_env=self._trust_env)
-            proxy = None
-            if self._trust_env and not proxy_bypass(request.url.host):
-                proxy = getproxies().get(request.url.scheme)
             self._pools[number] = httpx.AsyncHTTPTransport(
-                verify=self._ssl, proxy=proxy, trust_env=self._trust_env
+                verify=self._ssl, proxy=self._proxy(request.url), trust_env=self._trust_env
             )
         return self._pools[number]
 
@@ -227,8 +235,6 @@ class _Body(httpx.AsyncByteStream):
                 await exchange.wait()
             if exchange.error is not None:
                 raise exchange.error
-        except httpx.HTTPError:
-            raise
         except OSError as error:
             raise httpx.ReadError(str(error) or type(error).__name__) from None
         except ValueError as error:
@@ -247,13 +253,22 @@ class _StampedBody(httpx.AsyncByteStream):
         self._inner, self._exchange = inner, exchange
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        exchange = self._exchange
+        # Several HTTP chunks of one read come out one by one without the loop turning in between.
+        # They arrived together, so they get one stamp: else they would look like fast tokens.
+        loop = asyncio.get_running_loop()
+        turned, stamp = True, 0
+
+        def turn() -> None:
+            nonlocal turned
+            turned = True
+
         async for data in self._inner:
-            exchange.reads.append((data, time.perf_counter_ns()))
-            if exchange.on_body is not None:
-                exchange.on_body(exchange)
+            if turned:
+                turned, stamp = False, time.perf_counter_ns()
+                loop.call_soon(turn)
+            self._exchange.take(data, stamp)
             yield data
-        exchange.complete = True
+        self._exchange.end()
 
     async def aclose(self) -> None:
         await self._inner.aclose()

@@ -16,12 +16,13 @@ import random
 import sys
 import threading
 import time
+import traceback
 from contextlib import suppress
 from typing import Any
 
 import httpx
 
-from ..protocols import PROTOCOLS, Outcome, StreamReader, error_message
+from ..protocols import PROTOCOLS, Outcome, StreamReader, error_message, without_secrets
 from ..samples import Sample
 from ..workload import prompt
 from . import frames
@@ -52,6 +53,7 @@ class Requester:
         self._instructed: bool = assignment["instructed"]
         self._output_tokens: int = assignment["output_tokens"]
         self._timeout_s: float = assignment["timeout_s"]
+        self._secrets: dict[str, str] = assignment["headers"]
         self._run = assignment["run"]
         self._rng = random.Random(assignment["seed"])
         self._number = 0
@@ -97,19 +99,18 @@ class Requester:
             f"{self._run}-{self._number}", slot, 0, requested_tokens=self._output_tokens
         )
         reader = StreamReader(self._protocol)
-        seen: list[Exchange] = []
         pending = 0
 
-        def on_body(exchange: Exchange) -> None:
+        def on_body(exchange: Exchange, data: bytes) -> None:
             nonlocal pending
-            if not seen:
-                seen.append(exchange)
-            data = exchange.reads[-1][0]
             self.chunks += data.count(b"data:")
             pending += len(data)
-            if pending > _PARSE_AT and exchange.status == 200:
-                pending = 0
-                _drain(exchange, reader)
+            if pending > _PARSE_AT:
+                if exchange.status == 200:
+                    pending = 0
+                    _drain(exchange, reader)
+                else:
+                    exchange.reads.pop()  # so much of an error is enough
 
         request = self._client.build_request(
             "POST", self._url, content=self._content(), headers={"x-request-id": sample.request_id}
@@ -129,24 +130,26 @@ class Requester:
             sample.status, sample.message = "timeout", str(error)
         except httpx.ConnectError as error:
             sample.status, sample.message = "refused", str(error)
-        except httpx.HTTPError as error:
+        except Exception as error:  # noqa: BLE001 - a request that can't be made is a sample too
             sample.status, sample.message = "disconnected", str(error) or type(error).__name__
         finally:
             if response is not None:
                 await response.aclose()
-        exchange = response.extensions["exchange"] if response is not None else None
-        self._fill(sample, exchange or (seen[0] if seen else None), reader, called_ns)
+        self._fill(sample, request, reader, called_ns)
+        sample.message = without_secrets(sample.message, self._secrets)
         return sample, pause_s
 
     def _fill(
-        self, sample: Sample, exchange: Exchange | None, reader: StreamReader, called_ns: int
+        self, sample: Sample, request: httpx.Request, reader: StreamReader, called_ns: int
     ) -> None:
         now_ns = time.perf_counter_ns()
-        sample.stamp = "kernel" if KERNEL_STAMPS else "socket"
+        exchange: Exchange | None = request.extensions.get("exchange")
         sent_ns = exchange.sent_ns if exchange is not None else called_ns
         sample.sent_s = (sent_ns - self._epoch_ns) / 1e9
         sample.ended_ms = (now_ns - sent_ns) / 1e6
-        if exchange is None:
+        if exchange is None:  # no connection
+            direct = self.transport.direct(self._url)
+            sample.stamp = "httpx" if not direct else "kernel" if KERNEL_STAMPS else "socket"
             return
         sample.stamp = exchange.stamp
         sample.reused_connection = exchange.reused
@@ -159,8 +162,12 @@ class Requester:
             raw = exchange.reads[0][0] if exchange.reads else b""
             _drain(exchange, reader)
             outcome = reader.finish(exchange.last_ns or now_ns)
+            if outcome.done and sample.status in ("timeout", "disconnected"):
+                # the answer was whole; what broke is only the connection after it
+                sample.status, sample.message = "ok", ""
             if sample.status == "ok":
                 _judge(sample, outcome, raw)
+                sample.ended_ms = ((exchange.last_ns or now_ns) - sent_ns) / 1e6
             _record(sample, outcome, sent_ns)
 
 
@@ -196,7 +203,7 @@ def _record(sample: Sample, outcome: Outcome, sent_ns: int) -> None:
     if usage.reasoning_tokens and outcome.first_output_ns == (outcome.token_ns or [0])[0]:
         # the reasoning was billed but not streamed: it all came before the first chunk
         sample.first_chunk_tokens = 1 + usage.reasoning_tokens
-    if sample.output_tokens is None:
+    if not sample.output_tokens:  # a server that reports 0 did not count
         sample.token_source = "chunks"  # noqa: S105
         sample.output_tokens = len(outcome.token_ns)
 
@@ -269,6 +276,7 @@ class Worker:
         elif self._loop is None or self._requester is None:
             return True
         elif do == "level":
+            self._loop.close_window()  # a hundred connections being opened belong to no window
             await self._requester.open(message["concurrency"])
             self._loop.set_level(Level(**message))
         elif do == "finish":
@@ -294,9 +302,9 @@ class Worker:
         self._out.put({"batch": self._batch, "live": live, "last": last})
         self._batch = []
 
-    def _client_error_ms(self) -> float:
-        """How late a stamp can be: the clocks' drift for kernel stamps, else the loop's lag."""
-        return self._clock.drift_ns / 1e6 if KERNEL_STAMPS else self._lag_ms
+    def _client_error_ms(self, sample: Sample) -> float:
+        """How wrong a stamp can be: the clocks' offset for kernel stamps, else the loop's lag."""
+        return self._clock.error_ns / 1e6 if sample.stamp == "kernel" else self._lag_ms
 
     async def _beat(self) -> None:
         due, flush_at = time.perf_counter(), 0.0
@@ -339,10 +347,16 @@ def main() -> None:
         threading.Thread(target=listen, daemon=True).start()
         await worker.run()
 
-    asyncio.run(serve())
+    status = 1
+    try:
+        asyncio.run(serve())
+        status = 0
+    except Exception:  # noqa: BLE001 - its last line is what the kernel shows
+        traceback.print_exc()
     out.put(None)
     writer.join(timeout=5)
-    os._exit(0)  # the listening thread is blocked in a read: do not wait for it
+    sys.stderr.flush()
+    os._exit(status)  # the listening thread is blocked in a read: do not wait for it
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 A new protocol is a class with the members of `base.WireProtocol` and a row in `PROTOCOLS`.
 """
 
-from .base import Delta, Usage, WireProtocol, error_message
+from .base import Delta, Usage, WireProtocol, error_message, without_secrets
 from .openai import Chat, Completions
 from .reader import Outcome, StreamReader
 from .sse import EventParser
@@ -19,4 +19,5 @@ __all__ = [
     "Usage",
     "WireProtocol",
     "error_message",
+    "without_secrets",
 ]

@@ -1,8 +1,12 @@
 """What every wire protocol has to tell: how to ask, and what an event means."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+_SECRET_FROM = 6
+"""Shorter header values are no secrets, and masking them would garble what a server says."""
 
 
 @dataclass(slots=True)
@@ -57,6 +61,15 @@ def error_message(body: bytes, limit: int = 300) -> str:
         text = found if found is not None else text
     text = " ".join(text.encode("utf-8", "replace").decode().split())  # JSON may hold half a pair
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def without_secrets(text: str, headers: Mapping[str, str]) -> str:
+    """Mask what our headers carried: a server may echo a key in what it says about it."""
+    for value in headers.values():
+        for secret in (value, value.partition(" ")[2]):
+            if len(secret) >= _SECRET_FROM:
+                text = text.replace(secret, "•••")
+    return text
 
 
 def _dig(said: Any) -> str | None:

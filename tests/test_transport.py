@@ -1,0 +1,735 @@
+"""The stamping transport against servers that behave in every way a server can."""
+
+import asyncio
+import gc
+import itertools
+import socket
+import ssl
+import subprocess
+import threading
+import time
+import warnings
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from hostile import END, PATIENCE_S, STREAM, Peer, Server, answer, chunk, response, token
+
+from tpwidgets.engine import transport as module
+from tpwidgets.engine.connection import KERNEL_STAMPS, Clock, Connection, Exchange, keep_stamping
+from tpwidgets.engine.transport import StampedTransport
+
+pytestmark = pytest.mark.quick
+
+OK = response(b"hello")
+
+
+@pytest.fixture(autouse=True)
+def _tidy() -> Iterator[None]:
+    """Fail on a socket, a transport or a task that was left behind."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        yield
+        gc.collect()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _stamping() -> Iterator[None]:
+    """Have the kernel stamp from now on: it begins a moment after the first socket asks."""
+    if not KERNEL_STAMPS:
+        yield
+        return
+    with keep_stamping() as keeper:
+        keeper.bind(("127.0.0.1", 0))
+        ancillary: list[Any] = []
+        while not ancillary:
+            keeper.sendto(b"x", keeper.getsockname())
+            ancillary = keeper.recvmsg(1, 64)[1]
+        yield
+
+
+@asynccontextmanager
+async def client(timeout_s: float = PATIENCE_S) -> Any:
+    transport = StampedTransport(Clock(), trust_env=False)
+    failed: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+    async with httpx.AsyncClient(transport=transport, timeout=timeout_s) as session:
+        session.stamped = transport
+        yield session
+    await asyncio.sleep(0)
+    assert not failed, failed
+    assert not transport._busy
+
+
+async def post(session: httpx.AsyncClient, server: Server, **more: Any) -> Any:
+    """Post and read; return the response, its exchange and the body's reads."""
+    reads: list[tuple[bytes, int]] = []
+    request = session.build_request("POST", server.url, content=more.pop("content", b"{}"))
+    request.extensions["on_body"] = lambda exchange, data: reads.append((data, exchange.last_ns))
+    request.extensions.update(more)
+    response = await session.send(request)
+    return response, request.extensions["exchange"], reads
+
+
+def run(
+    script: Callable[[Peer], None],
+    use: Callable[[httpx.AsyncClient, Server], Awaitable[Any]],
+    timeout_s: float = PATIENCE_S,
+    **server: Any,
+) -> Any:
+    async def main() -> Any:
+        async with client(timeout_s) as session:
+            return await asyncio.wait_for(use(session, listening), PATIENCE_S)
+
+    with Server(script, **server) as listening:
+        return asyncio.run(main())
+
+
+def repeat(*answers: bytes) -> Callable[[Peer], None]:
+    """Return a script that gives these answers to the requests of each connection."""
+
+    def script(peer: Peer) -> None:
+        for data in answers:
+            peer.request()
+            peer.send(data)
+        peer.gone()
+
+    return script
+
+
+def one(data: bytes, *, close: bool = False) -> httpx.Response:
+    """Post one request and return the response to these bytes."""
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(data)
+        if not close:
+            peer.gone()
+
+    return run(script, post)
+
+
+# --- connections ----------------------------------------------------------------------------------
+
+
+def test_a_connection_is_kept_and_reused() -> None:
+    async def use(session: httpx.AsyncClient, server: Server) -> list[bool]:
+        return [(await post(session, server))[1].reused for _ in range(3)]
+
+    assert run(repeat(OK, answer(), OK), use) == [False, True, True]
+
+
+def test_connections_opened_ahead_are_used_and_no_more_are_opened() -> None:
+    async def use(session: httpx.AsyncClient, server: Server) -> None:
+        url = httpx.URL(server.url)
+        await session.stamped.open(url, 70, PATIENCE_S)
+        assert len(session.stamped._idle["127.0.0.1", server.port]) == 70
+        posted = await asyncio.gather(*(post(session, server) for _ in range(70)))
+        assert all(exchange.connect_ns is None for _, exchange, _ in posted)
+        await session.stamped.open(url, 70, PATIENCE_S)
+        assert len(server.peers) == 70
+
+    run(repeat(OK, OK), use)
+
+
+def test_connections_in_use_count_when_more_are_opened() -> None:
+    go = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        go.wait(PATIENCE_S)
+        peer.send(OK)
+        peer.gone()
+
+    async def use(session: httpx.AsyncClient, server: Server) -> None:
+        url = httpx.URL(server.url)
+        await session.stamped.open(url, 2, PATIENCE_S)
+        posts = [asyncio.create_task(post(session, server)) for _ in range(2)]
+        while len(session.stamped._busy) < 2:
+            await asyncio.sleep(0)
+        await session.stamped.open(url, 3, PATIENCE_S)
+        assert len(session.stamped._idle["127.0.0.1", server.port]) == 1
+        go.set()
+        await asyncio.gather(*posts)
+
+    run(script, use)
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_waiting_connection_that_the_server_closes_costs_no_request(reset: bool) -> None:
+    """The close comes while the request is on its way: the server reads it and hangs up."""
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        if peer.number == 0:
+            peer.send(OK)
+            peer.request()
+            peer.reset() if reset else peer.close()
+        else:
+            peer.send(OK)
+            peer.gone()
+
+    async def use(session: httpx.AsyncClient, server: Server) -> None:
+        await post(session, server)
+        response, exchange, _ = await post(session, server)
+        assert response.content == b"hello"
+        assert not exchange.reused
+        assert exchange.connect_ns is not None
+        assert len(server.requests) == 3
+
+    run(script, use)
+
+
+def test_a_connection_opened_ahead_that_dies_at_its_first_use_costs_no_request() -> None:
+    def script(peer: Peer) -> None:
+        peer.request()
+        if peer.number:
+            peer.send(OK)
+            peer.gone()
+
+    async def use(session: httpx.AsyncClient, server: Server) -> None:
+        await session.stamped.open(httpx.URL(server.url), 1, PATIENCE_S)
+        assert (await post(session, server))[0].content == b"hello"
+
+    run(script, use)
+
+
+def test_a_fresh_connection_that_dies_is_a_failure_and_is_not_tried_again() -> None:
+    def script(peer: Peer) -> None:
+        peer.request()
+
+    async def use(session: httpx.AsyncClient, server: Server) -> None:
+        with pytest.raises(httpx.ReadError, match="closed the connection"):
+            await post(session, server)
+        assert len(server.requests) == 1
+
+    run(script, use)
+
+
+def test_a_reused_connection_that_dies_amid_the_answer_is_a_failure() -> None:
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(OK)
+        peer.request()
+        peer.send(STREAM + chunk(token()))
+
+    async def use(session: httpx.AsyncClient, server: Server) -> None:
+        await post(session, server)
+        with pytest.raises(httpx.ReadError):
+            await post(session, server)
+        assert len(server.requests) == 2
+
+    run(script, use)
+
+
+def test_connection_close_is_obeyed() -> None:
+    closing = OK.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1)
+
+    async def use(session: httpx.AsyncClient, server: Server) -> None:
+        for number in range(2):
+            response, exchange, _ = await post(session, server)
+            assert response.content == b"hello"
+            assert not exchange.reused
+            assert len(server.peers) == number + 1
+
+    run(repeat(closing), use)
+
+
+def test_bytes_between_two_requests_end_the_connection() -> None:
+    async def use(session: httpx.AsyncClient, server: Server) -> None:
+        for _ in range(2):
+            _, exchange, _ = await post(session, server)
+            assert not exchange.reused
+
+    run(repeat(OK + b"and more"), use)
+
+
+def test_an_answer_to_half_a_request_ends_the_connection() -> None:
+    """What is left of the first request must not be taken for the second one."""
+    big = b"x" * 20_000_000
+
+    def script(peer: Peer) -> None:
+        if peer.number == 0:
+            peer.request(body=False)
+            peer.send(response(b"too large", status="413 Content Too Large"))
+            peer.gone()
+        else:
+            assert peer.request().body == b"small"
+            peer.send(OK)
+            peer.gone()
+
+    async def use(session: httpx.AsyncClient, server: Server) -> None:
+        first, _, _ = await post(session, server, content=big)
+        assert (first.status_code, first.content) == (413, b"too large")
+        second, _, _ = await post(session, server, content=b"small")
+        assert second.content == b"hello"
+
+    run(script, use)
+
+
+def test_the_answer_is_read_even_if_the_server_hangs_up_amid_the_request() -> None:
+    def script(peer: Peer) -> None:
+        peer.request(body=False)
+        peer.send(response(b"too large", status="413 Content Too Large"))
+        peer.sock.shutdown(socket.SHUT_WR)
+        peer.gone()
+
+    async def use(session: httpx.AsyncClient, server: Server) -> None:
+        answer, _, _ = await post(session, server, content=b"x" * 20_000_000)
+        assert answer.status_code == 413
+
+    run(script, use)
+
+
+def test_large_requests_arrive_whole() -> None:
+    big = bytes(range(256)) * 40_000
+
+    async def use(session: httpx.AsyncClient, server: Server) -> None:
+        await asyncio.gather(*(post(session, server, content=big) for _ in range(3)))
+        await post(session, server, content=big)
+        assert [request.body == big for request in server.requests] == [True] * 4
+
+    run(repeat(OK, OK), use)
+
+
+def test_connect_refused() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+
+    async def main() -> None:
+        async with client() as session:
+            await session.stamped.open(httpx.URL(f"http://127.0.0.1:{port}"), 3, 1.0)
+            with pytest.raises(httpx.ConnectError):
+                await session.post(f"http://127.0.0.1:{port}")
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 70 + ".invalid"])
+def test_a_name_that_leads_nowhere_is_a_connect_error(host: str) -> None:
+    async def main() -> None:
+        async with client() as session:
+            url = httpx.URL("http://x").copy_with(host=host)
+            with pytest.raises(httpx.ConnectError):
+                await session.stamped._connect(url, PATIENCE_S)
+
+    asyncio.run(main())
+
+
+def test_silence_is_a_read_timeout_and_closes_the_connection() -> None:
+    closed = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.gone()
+        closed.set()
+
+    async def use(session: httpx.AsyncClient, server: Server) -> None:
+        with pytest.raises(httpx.ReadTimeout):
+            await post(session, server)
+
+    run(script, use, timeout_s=0.05)
+    assert closed.wait(PATIENCE_S)
+
+
+def test_silence_amid_the_body_is_a_read_timeout() -> None:
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(STREAM + chunk(token()))
+        peer.gone()
+
+    async def use(session: httpx.AsyncClient, server: Server) -> None:
+        with pytest.raises(httpx.ReadTimeout):
+            await post(session, server)
+
+    run(script, use, timeout_s=0.5)
+
+
+@pytest.mark.parametrize("said", [b"", STREAM, STREAM + chunk(token())])
+def test_cancelling_closes_the_connection(said: bytes) -> None:
+    asked, closed = threading.Event(), threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(said)
+        asked.set()
+        peer.gone()
+        closed.set()
+
+    async def use(session: httpx.AsyncClient, server: Server) -> None:
+        task = asyncio.create_task(post(session, server))
+        assert await asyncio.to_thread(asked.wait, PATIENCE_S)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await asyncio.to_thread(closed.wait, PATIENCE_S)
+
+    run(script, use)
+
+
+# --- framing --------------------------------------------------------------------------------------
+
+
+def test_content_length() -> None:
+    answered, exchange, reads = one(OK)
+    assert answered.content == b"hello"
+    assert exchange.status == 200
+    assert b"".join(data for data, _ in reads) == b"hello"
+
+
+def test_a_body_until_close() -> None:
+    answered, _, _ = one(b"HTTP/1.1 200 OK\r\n\r\nhello", close=True)
+    assert answered.content == b"hello"
+    answered, _, _ = one(b"HTTP/1.0 200 OK\r\n\r\nhello", close=True)
+    assert answered.content == b"hello"
+
+
+def test_no_body() -> None:
+    assert one(b"HTTP/1.1 204 No Content\r\n\r\n")[0].content == b""
+    assert one(response(b""))[0].content == b""
+    assert one(STREAM + END)[0].content == b""
+
+
+def test_every_piece_of_a_read_is_seen() -> None:
+    """Several HTTP chunks in one read, the last together with the end of the body."""
+    answered, _, reads = one(STREAM + chunk(b"a") + chunk(b"b") + chunk(b"c") + END)
+    assert answered.content == b"abc"
+    assert [data for data, _ in reads] == [b"a", b"b", b"c"]
+
+
+def test_headers_alone_are_no_piece_of_the_body() -> None:
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(STREAM)
+        headers.wait(PATIENCE_S)
+        peer.send(b"5\r\n")
+        size.wait(PATIENCE_S)
+        peer.send(b"hello\r\n" + END)
+        peer.gone()
+
+    headers, size = threading.Event(), threading.Event()
+
+    async def use(session: httpx.AsyncClient, server: Server) -> None:
+        request = session.build_request("POST", server.url)
+        answered = await session.send(request, stream=True)  # comes with the headers
+        headers.set()
+        seen = request.extensions["exchange"].last_ns
+        while request.extensions["exchange"].last_ns == seen:
+            await asyncio.sleep(0)
+        size.set()
+        assert await answered.aread() == b"hello"
+        await answered.aclose()
+
+    run(script, use)
+
+
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"SSH-2.0-OpenSSH_9.6\r\n", httpx.RemoteProtocolError),
+        (b"\x15\x03\x01\x00\x02\x02\x50", httpx.RemoteProtocolError),
+        (b"HTTP/1.1 abc\r\n\r\n", httpx.RemoteProtocolError),
+        (STREAM + b"zz\r\nhello\r\n", httpx.RemoteProtocolError),
+        (STREAM + b"2\r\nhello\r\n" + END, httpx.RemoteProtocolError),
+        (STREAM + b"ff\r\nhello\r\n" + END, httpx.ReadError),
+        (OK[:-2], httpx.ReadError),
+        (STREAM + chunk(b"hello"), httpx.ReadError),
+        (OK[:20], httpx.ReadError),
+        (b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n?", httpx.TransportError),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", httpx.ReadError),
+    ],
+)
+def test_what_is_no_whole_http_is_a_failure(data: bytes, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        one(data, close=True)
+
+
+def test_headers_byte_by_byte_and_early_hints() -> None:
+    said = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + OK
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        for byte in said:
+            peer.send(bytes([byte]))
+        peer.gone()
+
+    answered, exchange, _ = run(script, post)
+    assert answered.content == b"hello"
+    assert "link" not in answered.headers
+    assert exchange.headers_ns >= exchange.sent_ns
+
+
+def test_ipv6_loopback() -> None:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("no IPv6 here")
+    assert run(repeat(OK), post, host="::1")[0].content == b"hello"
+
+
+def test_the_host_header_names_the_origin() -> None:
+    def script(peer: Peer) -> None:
+        assert peer.request().headers["host"] == f"127.0.0.1:{peer.server.port}"
+        peer.send(OK)
+
+    run(script, post)
+
+
+# --- stamps ---------------------------------------------------------------------------------------
+
+
+class Metronome:
+    """A script that sends tokens one by one and keeps the span of time in which each left."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.spans: list[tuple[int, int]] = []
+        self.sent = threading.Event()
+        self.go = threading.Event()
+
+    def __call__(self, peer: Peer) -> None:
+        peer.request()
+        peer.send(STREAM)
+        self.go.wait(PATIENCE_S)
+        for _ in range(self.count):
+            before = time.perf_counter_ns()
+            peer.send(chunk(token()))
+            self.spans.append((before, time.perf_counter_ns()))
+            pause = time.perf_counter_ns() + 3_000_000  # that they can be told apart
+            while time.perf_counter_ns() < pause:
+                time.sleep(0.0005)
+        self.sent.set()
+        peer.send(END)
+        peer.gone()
+
+
+def test_stamps_lie_between_the_write_and_the_read_and_rise() -> None:
+    metronome = Metronome(20)
+    metronome.go.set()
+    _, exchange, reads = run(metronome, post)
+    stamps = [stamp for _, stamp in reads]
+    assert len(stamps) == 20
+    assert stamps == sorted(stamps)
+    assert exchange.sent_ns <= exchange.headers_ns <= stamps[0]
+    assert stamps[-1] <= time.perf_counter_ns()
+    slack = 20_000  # what the offset between two clocks can be wrong by
+    for stamp, (before, _) in zip(stamps, metronome.spans, strict=True):
+        assert stamp >= before - slack
+
+
+def stalled(metronomes: list[Metronome]) -> tuple[list[list[int]], int, list[Exchange]]:
+    """Let the servers send everything while our event loop is kept from reading."""
+
+    async def main() -> Any:
+        async with client() as session:
+            requests = []
+            reads: list[list[int]] = [[] for _ in metronomes]
+            for server, seen in zip(servers, reads, strict=True):
+                request = session.build_request("POST", server.url)
+
+                def on_body(exchange: Exchange, _: bytes, seen: list[int] = seen) -> None:
+                    seen.append(exchange.last_ns)
+
+                request.extensions["on_body"] = on_body
+                requests.append((request, await session.send(request, stream=True)))
+            for metronome in metronomes:  # blocks the loop: nothing is read meanwhile
+                metronome.go.set()
+                assert metronome.sent.wait(PATIENCE_S)
+            resumed = time.perf_counter_ns()
+            for _, answered in requests:
+                await answered.aread()
+                await answered.aclose()
+            return reads, resumed, [request.extensions["exchange"] for request, _ in requests]
+
+    servers = [Server(metronome).__enter__() for metronome in metronomes]
+    try:
+        return asyncio.run(main())
+    finally:
+        for server in servers:
+            server.__exit__(None, None, None)
+
+
+def test_tokens_that_one_read_brings_share_its_stamp() -> None:
+    """The kernel tells only when the last byte of a read came: the merge must show."""
+    [stamps], _, _ = stalled([Metronome(5)])
+    assert len(stamps) == 5
+    assert len(set(stamps)) == 1
+
+
+@pytest.mark.skipif(not KERNEL_STAMPS, reason="the kernel does not stamp here")
+def test_a_stalled_loop_does_not_spoil_the_stamps_of_separate_connections() -> None:
+    metronomes = [Metronome(1) for _ in range(5)]
+    reads, resumed, exchanges = stalled(metronomes)
+    stamps = [stamp for [stamp] in reads]
+    assert stamps == sorted(stamps)
+    assert all(exchange.stamp == "kernel" for exchange in exchanges)
+    for stamp, metronome in zip(stamps, metronomes, strict=True):
+        written, _ = metronome.spans[0]
+        assert written - 20_000 <= stamp < resumed  # though it was read after that
+
+
+def test_stamps_never_leave_the_request_whatever_the_clock_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The system's clock is set by an hour, back and forth, amid the stream."""
+    metronome = Metronome(6)
+    metronome.go.set()
+    shifts = itertools.cycle([3_600_000_000_000, -3_600_000_000_000, 0])
+
+    def take(self: Connection, data: bytes, stamp: int) -> None:
+        self._clock.offset_ns += next(shifts)
+        received(self, data, stamp)
+
+    received = Connection.received
+    monkeypatch.setattr(Connection, "received", take)
+    _, exchange, reads = run(metronome, post)
+    stamps = [stamp for _, stamp in reads]
+    assert stamps == sorted(stamps)
+    assert exchange.sent_ns <= stamps[0]
+    assert stamps[-1] <= time.perf_counter_ns()
+
+
+def test_a_clock_that_was_set_shows_for_a_while_in_the_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock()
+    assert clock.error_ns < 1_000_000
+    wall = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: wall() + 5_000_000)
+    before = clock.offset_ns
+    clock.measure()
+    assert 4_000_000 < clock.offset_ns - before < 6_000_000
+    for _ in range(20):
+        clock.measure()
+    assert clock.error_ns > 4_000_000
+    for _ in range(100):
+        clock.measure()
+    assert clock.error_ns < 4_000_000
+
+
+def test_reads_without_a_stamp_of_the_kernel_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tpwidgets.engine import connection
+
+    monkeypatch.setattr(connection, "_SO_TIMESTAMPNS", 2**15)  # no such option
+    answered, exchange, _ = one(OK)
+    assert answered.content == b"hello"
+    assert exchange.stamp == "socket"
+
+
+@pytest.mark.parametrize("data", [OK, answer(50), b"HTTP/1.1 200 OK\r\n\r\nhello"])
+def test_without_kernel_stamps_at_all(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Windows and macOS take the other way; their bytes are the same."""
+    from tpwidgets.engine import connection
+
+    monkeypatch.setattr(connection, "KERNEL_STAMPS", False)
+    answered, exchange, reads = one(data, close=b"length" not in data and b"chunked" not in data)
+    assert exchange.stamp == "socket"
+    assert answered.content == b"".join(piece for piece, _ in reads)
+    with pytest.raises(httpx.ReadError):
+        one(OK[:-1], close=True)
+
+
+# --- through httpx --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+         "-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return folder
+
+
+def tls(certificate: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
+    return context
+
+
+def trust(monkeypatch: pytest.MonkeyPatch, certificate: Path) -> None:
+    made = ssl.create_default_context(cafile=certificate / "cert.pem")
+    monkeypatch.setattr(module.httpx, "create_ssl_context", lambda **_: made)
+
+
+def test_https_is_stamped_after_httpx_and_says_so(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust(monkeypatch, certificate)
+
+    async def use(session: httpx.AsyncClient, server: Server) -> None:
+        for reused in (False, True):
+            answered, exchange, reads = await post(session, server, slot=0)
+            assert answered.status_code == 200
+            assert exchange.stamp == "httpx"
+            assert exchange.reused is reused
+            assert (exchange.connect_ns is None) is reused
+            stamps = [stamp for _, stamp in reads]
+            assert exchange.sent_ns <= exchange.headers_ns <= stamps[0]
+            assert stamps == sorted(stamps)
+            assert exchange.last_ns == stamps[-1]
+
+    run(repeat(answer(), answer()), use, tls=tls(certificate))
+
+
+def test_chunks_of_one_tls_record_share_their_stamp(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trust(monkeypatch, certificate)
+    go = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        peer.send(STREAM + chunk(b"a") + chunk(b"b") + chunk(b"c"))
+        go.wait(PATIENCE_S)
+        peer.send(chunk(b"d") + END)
+        peer.gone()
+
+    async def use(session: httpx.AsyncClient, server: Server) -> None:
+        task = asyncio.create_task(post(session, server))
+        while not server.requests:
+            await asyncio.sleep(0)
+        for _ in range(100):
+            await asyncio.sleep(0.001)
+        go.set()
+        _, _, reads = await task
+        stamps = dict(reads)
+        assert stamps[b"a"] == stamps[b"b"] == stamps[b"c"] < stamps[b"d"]
+
+    run(script, use, tls=tls(certificate))
+
+
+def test_a_certificate_that_is_not_trusted_is_a_connect_error(certificate: Path) -> None:
+    async def use(session: httpx.AsyncClient, server: Server) -> None:
+        with pytest.raises(httpx.ConnectError, match=r"(?i)certificate"):
+            await post(session, server, slot=0)
+
+    run(repeat(OK), use, tls=tls(certificate))
+
+
+@pytest.mark.parametrize("name", ["http_proxy", "all_proxy"])
+def test_a_proxy_is_used_where_the_environment_names_one(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def proxy(peer: Peer) -> None:
+        assert peer.request().target == "http://example.invalid/v1"
+        peer.send(OK)
+
+    async def main(server: Server) -> None:
+        transport = StampedTransport(Clock())
+        assert not transport.direct(httpx.URL("http://example.invalid/v1"))
+        async with httpx.AsyncClient(transport=transport) as session:
+            assert (await session.post("http://example.invalid/v1")).content == b"hello"
+
+    for other in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(other, raising=False)
+        monkeypatch.delenv(other.upper(), raising=False)
+    with Server(proxy) as server:
+        monkeypatch.setenv(name, server.origin)
+        asyncio.run(main(server))
