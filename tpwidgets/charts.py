@@ -4,8 +4,10 @@ The specifications are plain dicts, since importing Altair takes two seconds tha
 shouldn't wait for; `overview` hands the same specifications out as an Altair chart.
 """
 
+import base64
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from .chart_layers import CONFIG, PRINT, TITLE_Y, VIEW, Y_WIDTH, Spec, calculate, chart_view, params
@@ -131,14 +133,34 @@ def overview(
     Returns
     -------
     altair.HConcatChart
-        With its data within.
+        With its data within. It shows itself without a network, unless another renderer than
+        Altair's default (which loads Vega from a CDN) has been chosen.
     """
-    import altair as alt
     from altair.utils.schemapi import debug_mode
 
     spec = overview_spec(points, price, title)
     with debug_mode(False):  # five seconds of checking each part; Altair checks it when drawing
-        return alt.HConcatChart.from_dict(spec, validate=False)
+        return _offline_chart().from_dict(spec, validate=False)
+
+
+@cache
+def _offline_chart() -> "type[alt.HConcatChart]":
+    """Make the class of `overview`'s charts; here, since Altair takes seconds to import."""
+    import altair as alt
+
+    class Overview(alt.HConcatChart):
+        def _repr_mimebundle_(self, *args: Any, **kwargs: Any) -> Any:
+            if alt.renderers.active not in ("default", "html"):
+                return super()._repr_mimebundle_(*args, **kwargs)
+            spec = self.to_dict()
+            return {
+                # JupyterLab draws this one by itself, tooltips included; it knows no v6 yet
+                "application/vnd.vegalite.v5+json": spec,
+                "image/png": base64.b64encode(picture_png(spec)).decode(),
+                "text/plain": "Chart: TTFT, tokens/s and cost against concurrency",
+            }
+
+    return Overview
 
 
 def overview_spec(

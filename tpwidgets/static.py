@@ -25,7 +25,9 @@ def result_bundle(run: "Run", price: "Price | None" = None) -> dict[str, str]:
     price = price or run.price
     picture = ""
     if run.rows:
-        png = base64.b64encode(picture_png(overview_spec(run.rows, price, run.title), scale=1.5)).decode()
+        png = base64.b64encode(
+            picture_png(overview_spec(run.rows, price, run.title), scale=1.5)
+        ).decode()
         picture = (
             f'<img alt="{escape(alt_text(run, price))}" src="data:image/png;base64,{png}" '
             'style="max-width:100%;background:#fff">'

@@ -188,7 +188,8 @@ class Controls(w.VBox):
             tooltip="Any OpenAI-compatible base URL; press Enter",
         )  # fmt: skip
         self._model = w.Dropdown(
-            options=[(model or _FIRST, model or "")], value=model or "", description="Model", style=fit,
+            options=[(model or _FIRST, model or "")], value=model or "",
+            description="Model", style=fit,
             tooltip="From the server's own list", layout=w.Layout(width="230px"),
         )  # fmt: skip
         names = sorted(name for name in os.environ if _KEY_NAMES.search(name))
