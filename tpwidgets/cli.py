@@ -1,4 +1,4 @@
-"""The command line: ``tpwidgets lab | simulate | doctor``."""
+"""The command line: ``tpwidgets lab | measure | simulate | doctor``."""
 
 import argparse
 import json
@@ -15,6 +15,7 @@ from typing import NoReturn
 from urllib.parse import quote
 
 from . import __version__
+from .cli_measure import add_measure
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -271,7 +272,7 @@ def parser() -> argparse.ArgumentParser:
     )
     result.add_argument("--version", action="version", version=f"tpwidgets {__version__}")
     commands = result.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_lab, add_simulate, add_doctor):
+    for add in (add_lab, add_measure, add_simulate, add_doctor):
         add(commands)
     return result
 
