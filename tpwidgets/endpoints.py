@@ -176,5 +176,7 @@ def http_client(endpoint: Endpoint, timeout_s: float) -> "httpx.Client":
 
     return httpx.Client(
         timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0)),
+        # some servers promise to keep a connection and close it: a probe takes a fresh one
+        limits=httpx.Limits(max_keepalive_connections=0),
         trust_env=not endpoint.local,
     )
