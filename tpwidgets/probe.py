@@ -241,11 +241,15 @@ def _total(workload: Workload) -> int:
 
 
 def _room(said: str, was: Workload, context: int | None) -> int:
-    """Return how many tokens prompt and output may have together, by the server's own words."""
-    named = [int(n) for n in re.findall(r"\d{2,9}", said)]
-    below = [n for n in named if 16 <= n < _total(was)]
+    """Return how many tokens prompt and output may have together, by the server's own words.
+
+    Messages name the limit beside what was asked for ("requested 5000 tokens, maximum is 4096"):
+    the limit is the largest number that is clearly below what was asked.
+    """
+    named = [int(n.replace(",", "")) for n in re.findall(r"\d[\d,]*", said)]
+    below = [n for n in named if 16 <= n < 0.95 * was.prompt_tokens]
     if context and context < _total(was):
-        below.append(context)
+        below = [context]
     # leave a little for a chat template that is counted otherwise at the limit
     return (max(below) if below else _total(was) // 2) - 8
 
