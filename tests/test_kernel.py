@@ -16,8 +16,6 @@ from jupyter_client.manager import KernelManager
 
 import tpwidgets as tp
 
-pytestmark = pytest.mark.quick
-
 WAIT = 120  # seconds until a test gives up; nothing takes that long where all is well
 
 
