@@ -15,10 +15,10 @@ _HOME = {
     "Price": "cost",
     "Run": "run",
     "load": "store",
-    "measure": "measurement",
+    "measure": "api",
     "run_sync": "nesting",
     "simulate": "simulator",
-    "start": "measurement",
+    "start": "api",
     "EndpointError": "errors",
     "MeasurementError": "errors",
     "SettingsError": "errors",
@@ -28,6 +28,8 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 if TYPE_CHECKING:
+    from .api import measure as measure
+    from .api import start as start
     from .cost import Price as Price
     from .endpoints import Endpoint as Endpoint
     from .errors import EndpointError as EndpointError
@@ -35,8 +37,6 @@ if TYPE_CHECKING:
     from .errors import SettingsError as SettingsError
     from .errors import TpwidgetsError as TpwidgetsError
     from .measurement import Measurement as Measurement
-    from .measurement import measure as measure
-    from .measurement import start as start
     from .nesting import run_sync as run_sync
     from .run import Run as Run
     from .simulator import simulate as simulate

@@ -42,7 +42,7 @@ def add_measure(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 def measure(args: argparse.Namespace) -> int:
     """Measure, print the table, the answer and the conditions."""
-    from .measurement import measure as run_measurement
+    from .api import measure as run_measurement
 
     names = ("model", "concurrency", "prompt_tokens", "output_tokens", "requests", "seconds",
              "timeout_s", "protocol", "api_key_env")  # fmt: skip

@@ -1,22 +1,20 @@
 """Measurement: a run that is under way. It supervises a worker from one daemon thread."""
 
 import asyncio
-import os
-import platform
 import threading
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
-from . import __version__
+from .conditions import at_start, found
 from .cost import Price
-from .endpoints import Endpoint, resolve
-from .errors import EndpointError, MeasurementError, TpwidgetsError, refuse_unknown
-from .loads import Load, positive
+from .endpoints import Endpoint
+from .errors import EndpointError, MeasurementError, TpwidgetsError
+from .loads import Load
+from .meter import Live, Meter
 from .run import Run
 from .samples import Sample, Window
 from .workload import Workload
@@ -41,19 +39,6 @@ class Progress:
     levels: int = 0
     fraction: float = 0.0
     remaining_s: float | None = None
-
-
-@dataclass(frozen=True)
-class Live:
-    """What the last few seconds look like; None where nothing was measured yet."""
-
-    ttft_ms: float | None = None
-    user_tps: float | None = None
-    output_tps: float | None = None
-    rps: float | None = None
-    in_flight: int = 0
-    requests: int = 0
-    errors: int = 0
 
 
 @dataclass
@@ -87,7 +72,7 @@ class Measurement:
         self.endpoint, self.workload, self.load = endpoint, workload, load
         self.timeout_s, self.price = timeout_s, price
         self.error: TpwidgetsError | None = None
-        self._state = _State(conditions=_conditions(endpoint, workload))
+        self._state = _State(conditions=at_start(endpoint, workload))
         self._lock = threading.Lock()
         self._progress = Progress(levels=len(load.concurrency))
         self._future: Future[Run] = Future()
@@ -238,23 +223,23 @@ class Measurement:
         from .probe import prepare
 
         self._report(f"asking {self.endpoint.label}")
-        found: Future[Any] = Future()
+        probed: Future[Any] = Future()
 
         def probe() -> None:
             try:
-                found.set_result(prepare(self.endpoint, self.workload, self.timeout_s))
+                probed.set_result(prepare(self.endpoint, self.workload, self.timeout_s))
             except BaseException as error:  # noqa: BLE001 - carried over to the supervisor
-                found.set_exception(error)
+                probed.set_exception(error)
 
         threading.Thread(target=probe, name="tpwidgets-probe", daemon=True).start()
         while not self._stop.is_set():
             try:
-                prepared = found.result(timeout=0.05)
+                prepared = probed.result(timeout=0.05)
             except TimeoutError:
-                if found.done():
+                if probed.done():
                     raise
                 continue
-            self._state.conditions |= _found(prepared)
+            self._state.conditions |= found(prepared)
             return prepared
         return None
 
@@ -270,7 +255,7 @@ class Measurement:
         """Take in what the worker sends until it ends, and steer it through the levels."""
         from .metrics import operating_point
 
-        meter = _Meter()
+        meter = Meter()
         computed = told = 0.0
         e2e_s = max(0.05, 2 * ttft_s)
         for message in worker.messages():
@@ -280,7 +265,7 @@ class Measurement:
             if live is not None:
                 window = live["window"]
                 state.open_window = Window(**window) if window else None
-                state.live = meter.read(live, state)
+                state.live = meter.read(live, state.samples, state.errors)
                 e2e_s = meter.e2e_s or e2e_s
             if over or now - computed > _POINT_S:
                 computed = now
@@ -295,7 +280,7 @@ class Measurement:
                 with self._lock:
                     state.rows = rows
                 going_on = not (self._finished or state.broken or self._stop.is_set())
-                if going_on and (over or (point is not None and sweep.seen_enough(point))):
+                if going_on and (over or (point is not None and sweep.may_leave(point))):
                     self._next(worker, sweep)
             if now - told > _UPDATE_S:
                 told = now
@@ -369,86 +354,6 @@ class Measurement:
         return conditions
 
 
-class _Meter:
-    """Rates over the last few seconds, from the counts that the worker sends."""
-
-    SPAN_S = 2.0
-
-    def __init__(self) -> None:
-        self._counts: list[tuple[float, int, int]] = []
-        self.e2e_s: float | None = None
-
-    def read(self, live: dict[str, Any], state: _State) -> Live:
-        now, samples = live["now_s"], state.samples
-        self._counts.append((now, live["chunks"], len(samples)))
-        while len(self._counts) > 2 and now - self._counts[0][0] > self.SPAN_S:
-            self._counts.pop(0)
-        recent = [s for s in samples[-max(8, live["concurrency"]) :] if s.status == "ok"]
-        since, chunks, ended = self._counts[0]
-        span = now - since
-        tokens = sum(s.output_tokens or 0 for s in recent)
-        per_chunk = tokens / max(1, sum(len(s.token_ms) for s in recent)) if tokens else 1.0
-        e2e = _median([s.e2e_ms for s in recent])
-        self.e2e_s = e2e / 1000 if e2e else self.e2e_s
-        tpot = _median([s.tpot_ms for s in recent])
-        return Live(
-            ttft_ms=_median([s.ttft_ms for s in recent]),
-            user_tps=1000 / tpot if tpot else None,
-            output_tps=(live["chunks"] - chunks) * per_chunk / span if span > 0.5 else None,
-            rps=(len(samples) - ended) / span if span > 0.5 else None,
-            in_flight=live["in_flight"],
-            requests=len(samples),
-            errors=state.errors,
-        )
-
-
-def _median(values: Iterable[float | None]) -> float | None:
-    known = sorted(v for v in values if v is not None)
-    return known[len(known) // 2] if known else None
-
-
-def _conditions(endpoint: Endpoint, workload: Workload) -> dict[str, Any]:
-    """Return what is known before anything is asked: no secret among it."""
-    from importlib.metadata import version
-
-    return {
-        "endpoint": endpoint.label,
-        "url": endpoint.url,
-        "model": endpoint.model,
-        "protocol": endpoint.protocol,
-        "api_key_env": endpoint.api_key_env,
-        "extra_body": dict(endpoint.extra_body),
-        "prompt_tokens_asked": workload.prompt_tokens,
-        "output_tokens_asked": workload.output_tokens,
-        "window": "closed loop; opens when every user has been refilled once, closes before the "
-        "first is left empty",
-        "prompts": "random words, different from the first on: no prefix cache can serve them",
-        "tpwidgets": __version__,
-        "httpx": version("httpx"),
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
-        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "notes": [],
-    }
-
-
-def _found(prepared: Any) -> dict[str, Any]:
-    """Return the conditions that probing found out."""
-    return {
-        "url": prepared.base.url,
-        "model": prepared.model,
-        "protocol": prepared.protocol.name,
-        "server": prepared.base.server,
-        "context_tokens": prepared.base.context,
-        "prompt_tokens_sent": prepared.workload.prompt_tokens,
-        "output_tokens_sent": prepared.workload.output_tokens,
-        "prompt_words": prepared.calibration.words(prepared.workload.prompt_tokens),
-        "prompt_counted_by": "the server" if prepared.calibration.counted else "estimate",
-        "output_length_forced": bool(prepared.extra.get("ignore_eos")),
-        "notes": list(prepared.base.notes),
-    }
-
-
 def _assignment(prepared: Any, timeout_s: float) -> dict[str, Any]:
     """Return all that a worker needs to make requests. Holds the key: goes over the pipe only."""
     workload = prepared.workload
@@ -467,116 +372,3 @@ def _assignment(prepared: Any, timeout_s: float) -> dict[str, Any]:
         "run": uuid.uuid4().hex[:12],
         "seed": uuid.uuid4().int,
     }
-
-
-def start(
-    endpoint: "str | Endpoint",
-    *,
-    model: str | None = None,
-    concurrency: "int | Iterable[int] | str" = (1, 4, 16),
-    prompt_tokens: int = 256,
-    output_tokens: int = 64,
-    requests: int | None = None,
-    seconds: float | None = None,
-    timeout_s: float = 60.0,
-    protocol: str | None = None,
-    api_key_env: str | None = None,
-    headers: dict[str, str] | None = None,
-    extra_body: dict[str, Any] | None = None,
-    price: Price | None = None,
-    **unknown: Any,
-) -> Measurement:
-    """Start a measurement and return at once.
-
-    Parameters
-    ----------
-    endpoint : str or Endpoint
-        A URL, an `Endpoint`, or a simulated profile's name (``"vllm-llama-70b"``).
-    model : str, optional
-        None: the endpoint's only or first model.
-    concurrency : int, iterable of int, or str
-        The levels to walk: ``16``, ``(1, 4, 16)`` or ``"1-64"`` (1, 2, 4 … 64).
-    prompt_tokens, output_tokens : int
-        Lengths as the server counts them.
-    requests : int, optional
-        Requests to count at each level. None: until the 95 % interval is within ±10 %.
-    seconds : float, optional
-        Seconds to count at each level.
-    timeout_s : float
-        Give up on a request after so many seconds without a byte.
-    protocol : {"chat", "completions"}, optional
-        None: found out.
-    api_key_env : str, optional
-        The name of the environment variable that holds the key.
-    headers, extra_body : dict, optional
-        Sent with every request.
-    price : Price, optional
-        For the cost curve and the answer.
-
-    Raises
-    ------
-    SettingsError
-        If a setting is refused; it is named.
-    TypeError
-        For an unknown keyword; the nearest known one is named.
-    """
-    if unknown:
-        refuse_unknown(unknown, _SETTINGS, "measure()")
-    return Measurement(
-        resolve(
-            endpoint, model=model, protocol=protocol, api_key_env=api_key_env,
-            headers=headers, extra_body=extra_body,
-        ),
-        Workload.of(prompt_tokens, output_tokens),
-        Load.of(concurrency, requests, seconds),
-        positive("timeout_s", timeout_s, "(seconds)"),
-        price,
-    ).begin()  # fmt: skip
-
-
-_SETTINGS = [
-    "model", "concurrency", "prompt_tokens", "output_tokens", "requests", "seconds", "timeout_s",
-    "protocol", "api_key_env", "headers", "extra_body", "price",
-]  # fmt: skip
-
-
-def measure(endpoint: "str | Endpoint", *, progress: bool | None = None, **settings: Any) -> Run:
-    """Measure and return the run: in a cell, a script or a shell.
-
-    Takes what `start` takes. Interrupting it (Kernel → Interrupt, Ctrl-C) stops the measurement
-    and returns what there is.
-
-    Parameters
-    ----------
-    progress : bool, optional
-        Show how far it is; None: in a notebook and in a terminal.
-
-    Raises
-    ------
-    EndpointError, MeasurementError
-        If nothing could be measured; the message says what to do.
-    """
-    from .progress import shown
-
-    measurement = start(endpoint, **settings)
-    try:
-        with shown(measurement, progress):
-            return measurement.wait()
-    except KeyboardInterrupt:
-        measurement.stop()
-        return measurement.wait(5.0)
-
-
-def settings_of(measurement: Measurement) -> dict[str, Any]:
-    """Return the settings that differ from `start`'s defaults, as its keywords."""
-    load, workload, endpoint = measurement.load, measurement.workload, measurement.endpoint
-    given = {
-        "model": endpoint.model,
-        "concurrency": load.concurrency,
-        "prompt_tokens": workload.prompt_tokens,
-        "output_tokens": workload.output_tokens,
-        "requests": load.requests,
-        "seconds": load.seconds,
-        "api_key_env": endpoint.api_key_env,
-    }
-    return {name: value for name, value in given.items() if value is not None}

@@ -1,12 +1,12 @@
 """Run: what was measured, and the conditions without which it is worth nothing."""
 
 import html
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .conditions import one_line
 from .cost import Price
 from .samples import Sample, Window
 
@@ -116,7 +116,7 @@ class Run:
     @property
     def conditions_line(self) -> str:
         """The conditions on one line."""
-        return conditions_line(self.conditions, self.rows)
+        return one_line(self.conditions, self.rows)
 
     def __repr__(self) -> str:
         levels = ", ".join(str(w.concurrency) for w in self.windows) or "none"
@@ -127,45 +127,6 @@ class Run:
         from .static import tables_html
 
         return tables_html(self)
-
-
-def conditions_line(conditions: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
-    """Return what a figure is worth nothing without, on one line."""
-    c = conditions
-    parts = [
-        f"{c.get('model')} at {c.get('endpoint')}"
-        + (f" ({c['server']})" if c.get("server") else ""),
-        str(c.get("protocol")),
-        _length("prompt", c.get("prompt_tokens_asked"), rows, "prompt_tokens_mean"),
-        _length("output", c.get("output_tokens_asked"), rows, "output_tokens_mean"),
-    ]
-    cached = [r["cached_pct"] for r in rows if r.get("cached_pct") is not None]
-    if cached:
-        parts.append(f"cached prompt tokens {max(cached):.0f} %")
-    if rows:
-        total = sum(r["n"] for r in rows)
-        spans = [r["window_s"] for r in rows]
-        parts.append(f"n = {total:,} in windows of {_span(spans)} s, closed loop")
-    late = [r["client_error_p99_ms"] for r in rows if r.get("client_error_p99_ms") is not None]
-    stamp = c.get("stamps", "")
-    if late:
-        parts.append(f"stamped by the {stamp}, ±{max(max(late), 0.001):.2g} ms")
-    parts.append(f"tpwidgets {c.get('tpwidgets')}, Python {c.get('python')}")
-    parts.append(str(c.get("date", ""))[:16].replace("T", " "))
-    return " · ".join(part for part in parts if part)
-
-
-def _length(name: str, asked: int | None, rows: Sequence[dict[str, Any]], column: str) -> str:
-    counted = [r[column] for r in rows if r.get(column) is not None]
-    if not counted:
-        return f"{name} {asked} tok asked"
-    mean = sum(counted) / len(counted)
-    return f"{name} {asked} tok asked, {mean:.0f} counted"
-
-
-def _span(spans: Sequence[float]) -> str:
-    low, high = min(spans), max(spans)
-    return f"{low:.1f}" if high - low < 0.1 else f"{low:.1f} to {high:.1f}"
 
 
 def escape(text: object) -> str:

@@ -19,9 +19,10 @@ class Sweep:
         return self._index
 
     @property
-    def concurrency(self) -> int:
-        """The level under way (the first one before it began)."""
-        return self._load.concurrency[max(0, self._index)]
+    def concurrency(self) -> int | None:
+        """The level under way; None before the first and after the last."""
+        under_way = 0 <= self._index < len(self._load.concurrency)
+        return self._load.concurrency[self._index] if under_way else None
 
     def next(self) -> dict[str, Any] | None:
         """Go over to the next level; return the worker's command for it, or None after the last."""
@@ -35,19 +36,20 @@ class Sweep:
             "seconds": self._load.seconds,
         }
 
-    def seen_enough(self, point: dict[str, Any]) -> bool:
-        """Tell whether a level that is still open may be left.
+    def may_leave(self, point: dict[str, Any]) -> bool:
+        """Tell whether the level under way, of which `point` is what was seen, may be left.
 
         Only a load without `requests` and `seconds` asks: there a level ends once its intervals
         are narrow enough, or at `Load.MAX_SECONDS`, but not before it has counted `Load.enough`
         requests; a slow server gets up to six times as long for those.
         """
-        if not self._load.adaptive:
-            return False
+        concurrency = self.concurrency
+        if not self._load.adaptive or concurrency is None or point["concurrency"] != concurrency:
+            return False  # the last news of a level that was left already, say
         span, ended = point["window_s"], point["n"] + point["n_failed"]
         if span < Load.MIN_SECONDS:
             return False
-        if ended < Load.enough(self.concurrency):
+        if ended < Load.enough(concurrency):
             return bool(span >= 6 * Load.MAX_SECONDS)
         return bool(span >= Load.MAX_SECONDS or precise_enough(point))
 

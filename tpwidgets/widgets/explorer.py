@@ -6,11 +6,13 @@ from typing import Any
 
 import ipywidgets as w
 
+from ..api import start
+from ..conditions import one_line
 from ..endpoints import Endpoint
 from ..errors import TpwidgetsError, refuse_unknown
 from ..live.board import Board
-from ..measurement import Measurement, start
-from ..run import Run, conditions_line, escape
+from ..measurement import Measurement
+from ..run import Run, escape
 from . import texts
 from .controls import Controls
 from .result import Result
@@ -193,7 +195,7 @@ class Explorer(w.VBox):
             self._draw(rows)
             if rows:
                 self._conditions.value = texts.conditions(
-                    conditions_line(measurement.conditions, rows), measurement.conditions
+                    one_line(measurement.conditions, rows), measurement.conditions
                 )
 
     def _keep(self, measurement: Measurement) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..cost import Price
 from ..endpoints import Endpoint
-from ..measurement import Live
+from ..meter import Live
 from ..run import escape
 from ..words import count, duration
 

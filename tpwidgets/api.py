@@ -1,0 +1,112 @@
+"""start and measure: what is asked for, checked and set going."""
+
+from typing import TYPE_CHECKING, Any
+
+from .cost import Price
+from .endpoints import Endpoint, resolve
+from .errors import refuse_unknown
+from .loads import Load, positive
+from .measurement import Measurement
+from .run import Run
+from .workload import Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def start(
+    endpoint: "str | Endpoint",
+    *,
+    model: str | None = None,
+    concurrency: "int | Iterable[int] | str" = (1, 4, 16),
+    prompt_tokens: int = 256,
+    output_tokens: int = 64,
+    requests: int | None = None,
+    seconds: float | None = None,
+    timeout_s: float = 60.0,
+    protocol: str | None = None,
+    api_key_env: str | None = None,
+    headers: dict[str, str] | None = None,
+    extra_body: dict[str, Any] | None = None,
+    price: Price | None = None,
+    **unknown: Any,
+) -> Measurement:
+    """Start a measurement and return at once.
+
+    Parameters
+    ----------
+    endpoint : str or Endpoint
+        A URL, an `Endpoint`, or a simulated profile's name (``"vllm-llama-70b"``).
+    model : str, optional
+        None: the endpoint's only or first model.
+    concurrency : int, iterable of int, or str
+        The levels to walk: ``16``, ``(1, 4, 16)`` or ``"1-64"`` (1, 2, 4 … 64).
+    prompt_tokens, output_tokens : int
+        Lengths as the server counts them.
+    requests : int, optional
+        Requests to count at each level. None: until the 95 % interval is within ±10 %.
+    seconds : float, optional
+        Seconds to count at each level.
+    timeout_s : float
+        Give up on a request after so many seconds without a byte.
+    protocol : {"chat", "completions"}, optional
+        None: found out.
+    api_key_env : str, optional
+        The name of the environment variable that holds the key.
+    headers, extra_body : dict, optional
+        Sent with every request.
+    price : Price, optional
+        For the cost curve and the answer.
+
+    Raises
+    ------
+    SettingsError
+        If a setting is refused; it is named.
+    TypeError
+        For an unknown keyword; the nearest known one is named.
+    """
+    if unknown:
+        refuse_unknown(unknown, _SETTINGS, "measure()")
+    return Measurement(
+        resolve(
+            endpoint, model=model, protocol=protocol, api_key_env=api_key_env,
+            headers=headers, extra_body=extra_body,
+        ),
+        Workload.of(prompt_tokens, output_tokens),
+        Load.of(concurrency, requests, seconds),
+        positive("timeout_s", timeout_s, "(seconds)"),
+        price,
+    ).begin()  # fmt: skip
+
+
+_SETTINGS = [
+    "model", "concurrency", "prompt_tokens", "output_tokens", "requests", "seconds", "timeout_s",
+    "protocol", "api_key_env", "headers", "extra_body", "price",
+]  # fmt: skip
+
+
+def measure(endpoint: "str | Endpoint", *, progress: bool | None = None, **settings: Any) -> Run:
+    """Measure and return the run: in a cell, a script or a shell.
+
+    Takes what `start` takes. Interrupting it (Kernel → Interrupt, Ctrl-C) stops the measurement
+    and returns what there is.
+
+    Parameters
+    ----------
+    progress : bool, optional
+        Show how far it is; None: in a notebook and in a terminal.
+
+    Raises
+    ------
+    EndpointError, MeasurementError
+        If nothing could be measured; the message says what to do.
+    """
+    from .progress import shown
+
+    measurement = start(endpoint, **settings)
+    try:
+        with shown(measurement, progress):
+            return measurement.wait()
+    except KeyboardInterrupt:
+        measurement.stop()
+        return measurement.wait(5.0)

@@ -1,0 +1,95 @@
+"""Conditions: what a figure is worth nothing without. Plain values, no secret among them."""
+
+import os
+import platform
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+
+if TYPE_CHECKING:
+    from .endpoints import Endpoint
+    from .probe import Prepared
+    from .workload import Workload
+
+
+def at_start(endpoint: "Endpoint", workload: "Workload") -> dict[str, Any]:
+    """Return what is known before anything is asked: no secret among it."""
+    from importlib.metadata import version
+
+    return {
+        "endpoint": endpoint.label,
+        "url": endpoint.url,
+        "model": endpoint.model,
+        "protocol": endpoint.protocol,
+        "api_key_env": endpoint.api_key_env,
+        "extra_body": dict(endpoint.extra_body),
+        "prompt_tokens_asked": workload.prompt_tokens,
+        "output_tokens_asked": workload.output_tokens,
+        "window": "closed loop; opens when every user has been refilled once, closes before the "
+        "first is left empty",
+        "prompts": "random words, different from the first on: no prefix cache can serve them",
+        "tpwidgets": __version__,
+        "httpx": version("httpx"),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "notes": [],
+    }
+
+
+def found(prepared: "Prepared") -> dict[str, Any]:
+    """Return the conditions that probing found out."""
+    return {
+        "url": prepared.base.url,
+        "model": prepared.model,
+        "protocol": prepared.protocol.name,
+        "server": prepared.base.server,
+        "context_tokens": prepared.base.context,
+        "prompt_tokens_sent": prepared.workload.prompt_tokens,
+        "output_tokens_sent": prepared.workload.output_tokens,
+        "prompt_words": prepared.calibration.words(prepared.workload.prompt_tokens),
+        "prompt_counted_by": "the server" if prepared.calibration.counted else "estimate",
+        "output_length_forced": bool(prepared.extra.get("ignore_eos")),
+        "notes": list(prepared.base.notes),
+    }
+
+
+def one_line(conditions: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
+    """Return what a figure is worth nothing without, on one line."""
+    c = conditions
+    parts = [
+        f"{c.get('model')} at {c.get('endpoint')}"
+        + (f" ({c['server']})" if c.get("server") else ""),
+        str(c.get("protocol")),
+        _length("prompt", c.get("prompt_tokens_asked"), rows, "prompt_tokens_mean"),
+        _length("output", c.get("output_tokens_asked"), rows, "output_tokens_mean"),
+    ]
+    cached = [r["cached_pct"] for r in rows if r.get("cached_pct") is not None]
+    if cached:
+        parts.append(f"cached prompt tokens {max(cached):.0f} %")
+    if rows:
+        total = sum(r["n"] for r in rows)
+        spans = [r["window_s"] for r in rows]
+        parts.append(f"n = {total:,} in windows of {_span(spans)} s, closed loop")
+    late = [r["client_error_p99_ms"] for r in rows if r.get("client_error_p99_ms") is not None]
+    stamp = c.get("stamps", "")
+    if late:
+        parts.append(f"stamped by the {stamp}, ±{max(max(late), 0.001):.2g} ms")
+    parts.append(f"tpwidgets {c.get('tpwidgets')}, Python {c.get('python')}")
+    parts.append(str(c.get("date", ""))[:16].replace("T", " "))
+    return " · ".join(part for part in parts if part)
+
+
+def _length(name: str, asked: int | None, rows: Sequence[dict[str, Any]], column: str) -> str:
+    counted = [r[column] for r in rows if r.get(column) is not None]
+    if not counted:
+        return f"{name} {asked} tok asked"
+    mean = sum(counted) / len(counted)
+    return f"{name} {asked} tok asked, {mean:.0f} counted"
+
+
+def _span(spans: Sequence[float]) -> str:
+    low, high = min(spans), max(spans)
+    return f"{low:.1f}" if high - low < 0.1 else f"{low:.1f} to {high:.1f}"
