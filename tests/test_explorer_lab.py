@@ -145,6 +145,15 @@ def test_stop_sliders_and_other_cells_while_it_runs(explorer: LabPage) -> None:
     expect(page.locator(".tp-prompt-tokens input")).not_to_have_value(before, timeout=SOON)
     status(page, "running")
 
+    # the tab is closed and opened again: it goes on where it is by then
+    explorer.save()
+    explorer.reload()
+    status(page, "running")
+    told = page.locator(".tp-status").inner_text()
+    expect(page.locator(".tp-status")).not_to_have_text(told, timeout=SOON)
+    assert not any(page.evaluate(BLANK))
+    expect(page.locator(".tp-prompt-tokens input")).not_to_have_value(before, timeout=SOON)
+
     press(page, "Stop")
     status(page, "stopped")
     kept = explorer.execute("(explorer.run.state, len(explorer.run.points))")["text"]
@@ -227,11 +236,8 @@ def test_it_looks_right(
     press(page, "Measure")
     status(page, "done")
     expect(result(page)).to_be_visible(timeout=SOON)
-    # nothing is wider than its place, no control without a readable label
-    wide = page.evaluate("""() => [...document.querySelectorAll('.tp-explorer *')].filter(e =>
-      e.getBoundingClientRect().right > document.querySelector('.tp-explorer')
-        .getBoundingClientRect().right + 1).map(e => e.className)""")
-    assert wide == []
+    assert wider_than_its_place(page) == []
+    # no control without a readable label
     blind = page.evaluate("""() => [...document.querySelectorAll(
         '.tp-explorer input, .tp-explorer select, .tp-explorer button')]
       .filter(e => !(e.labels?.length || e.innerText || e.title || e.ariaLabel))
@@ -239,3 +245,38 @@ def test_it_looks_right(
     assert blind == []
     folder = Path(os.environ.get("TPWIDGETS_SCREENSHOTS", tmp_path))
     lab_page.screenshot(folder / f"explorer-{theme}-{width}.png")
+
+
+def wider_than_its_place(page: Page) -> list[str]:
+    """Return what juts out of the dashboard."""
+    found: list[str] = page.evaluate("""() => {
+      const edge = document.querySelector('.tp-explorer').getBoundingClientRect().right + 1;
+      return [...document.querySelectorAll('.tp-explorer *')]
+        .filter(e => e.getBoundingClientRect().right > edge).map(e => e.className);
+    }""")
+    return found
+
+
+def test_the_first_look(lab: Lab, lab_page: LabPage, tmp_path: Path) -> None:
+    """What README shows: `make screenshot` takes the whole sweep at its real speed."""
+    target = os.environ.get("TPWIDGETS_README_PICTURE")
+    settings = "" if target else 'concurrency="1-2", requests=2'
+    page = lab_page.page
+    page.set_viewport_size({"width": 1400, "height": 1000})
+    cell = f"import tpwidgets as tp\n\ntp.Explorer({settings})"
+    lab_page.open(lab.notebook("first-look.ipynb", cell))
+    lab_page.run_all()
+    chosen = page.locator(".tp-endpoint select option:checked")
+    expect(chosen).to_have_text("vllm-llama-70b (simulated)")
+    press(page, "Measure")
+    page.locator(".tp-status").get_by_text("done").wait_for(timeout=240_000)
+    expect(result(page)).to_be_visible(timeout=SOON)
+    box = page.locator(".tp-explorer").bounding_box()
+    assert box is not None
+    path = Path(target) if target else tmp_path / "first-look.png"
+    page.mouse.move(0, 0)
+    edge = 12
+    clip = {"x": box["x"] - edge, "y": box["y"] - edge, "width": box["width"] + 2 * edge,
+            "height": box["height"] + 2 * edge}  # fmt: skip
+    page.screenshot(path=path, clip=clip, full_page=True)
+    assert path.stat().st_size > 20_000

@@ -183,6 +183,8 @@ class Measurement:
         run = self._snapshot(state)
         with self._lock:
             self._state.rows = run.rows
+        if run.rows:
+            self._state.live = self._last_point()
         text = {"done": "done", "stopped": "stopped", "failed": str(self.error)}[state]
         if state == "done" and self._state.broken:
             text = f"ended early, every request failed: {self._state.broken}"
@@ -266,6 +268,8 @@ class Measurement:
                 window = live["window"]
                 state.open_window = Window(**window) if window else None
                 state.live = meter.read(live, state.samples, state.errors)
+                if sweep.concurrency is None and state.rows:  # the last requests: no steady state
+                    state.live = self._last_point()
                 e2e_s = meter.e2e_s or e2e_s
             if over or now - computed > _POINT_S:
                 computed = now
@@ -323,6 +327,10 @@ class Measurement:
             "running", text, levels[index], index + 1, len(levels), fraction, left
         )
         self._tell()
+
+    def _last_point(self) -> Live:
+        state = self._state
+        return Live.of_point(state.rows[-1], len(state.samples), state.errors)
 
     def _report(self, text: str) -> None:
         self._progress = Progress("preparing", text, levels=len(self.load.concurrency))

@@ -19,6 +19,14 @@ class Live:
     requests: int = 0
     errors: int = 0
 
+    @classmethod
+    def of_point(cls, row: dict[str, Any], requests: int, errors: int) -> "Live":
+        """Return the figures of an operating point: what stays when nothing runs any more."""
+        return cls(
+            row["ttft_p50_ms"], row["user_tps_p50"], row["output_tps"], row["rps"],
+            0, requests, errors,
+        )  # fmt: skip
+
 
 class Meter:
     """Rates over the last few seconds, from the counts that the worker sends."""
