@@ -3,12 +3,12 @@
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 from .endpoints import Endpoint, http_client
 from .errors import EndpointError
-from .refusals import refusal, sentences
+from .refusals import refusal, sentences, whole
 
 if TYPE_CHECKING:
     import httpx
@@ -26,16 +26,12 @@ class Base:
     models: list[str] = field(default_factory=list)
     server: str = ""
     context: int | None = None
-    """The context length in tokens, where the server tells it."""
+    """The context length in tokens of the model that was chosen, where the server tells it."""
+    contexts: dict[str, int] = field(default_factory=dict)
+    """The context lengths that the model list tells."""
+    unlisted: EndpointError | None = None
+    """Why there is no model list, as the server puts it."""
     notes: list[str] = field(default_factory=list)
-
-
-def at(base: str, path: str) -> str:
-    """Return base/path, the base's query kept behind it (Azure's ``api-version`` stands there)."""
-    parts = urlsplit(base)
-    return urlunsplit(
-        (parts.scheme, parts.netloc, f"{parts.path.rstrip('/')}/{path}", parts.query, "")
-    )
 
 
 def candidates(url: str) -> list[tuple[str, str]]:
@@ -69,24 +65,26 @@ def find_base(client: "httpx.Client", endpoint: Endpoint, timeout_s: float) -> B
     """
     tried = candidates(endpoint.url)
     headers = endpoint.auth_headers()
-    refused: EndpointError | None = None
+    unlisted: EndpointError | None = None
     for url, mended in tried:
-        response = _ask(client, "GET", at(url, "models"), endpoint, timeout_s, headers=headers)
-        if response.status_code in (401, 403):
-            refused = refusal(response, endpoint)
-            if not _keyless_list(response):
-                raise refused
-        found = _model_list(response) if response.status_code == 200 else None
-        if found is not None:
-            names, context, owner = found
-            base = Base(url, names, _server(response, owner), context)
-            if mended:
-                base.notes.append(f"the URL was mended ({mended}): {url}")
-            if base.context is None and base.server == "llama.cpp":
-                base.context = _llama_context(client, url, endpoint, timeout_s)
-            return base
+        response = _ask(client, endpoint.at(url, "models"), endpoint, timeout_s, headers)
+        if response.status_code == 200:
+            found = _model_list(response)
+            if found is not None:
+                names, contexts, owner = found
+                base = Base(url, names, _server(response, owner), contexts=contexts)
+                if mended:
+                    base.notes.append(f"the URL was mended ({mended}): {url}")
+                if base.server == "llama.cpp":
+                    base.context = _llama_context(client, url, endpoint, timeout_s, headers)
+                return base
+            continue
+        refused = refusal(response, endpoint)
+        if refused.kind == "auth" and not _keyless_list(response):
+            raise refused
+        unlisted = unlisted or refused
     # some servers list no models and serve all the same: the first request will tell
-    return Base(*tried[0][:1], notes=["the server lists no models"])
+    return Base(tried[0][0], notes=["the server lists no models"], unlisted=unlisted)
 
 
 def _keyless_list(response: "httpx.Response") -> bool:
@@ -126,22 +124,22 @@ def scan(ports: dict[int, str] | None = None, timeout_s: float = 0.5) -> list[tu
         return [found for found in pool.map(look, (ports or USUAL_PORTS).items()) if found]
 
 
-def _model_list(response: "httpx.Response") -> tuple[list[str], int | None, str] | None:
+def _model_list(response: "httpx.Response") -> tuple[list[str], dict[str, int], str] | None:
+    """Return the models' names, their context lengths and who owns the first."""
     try:
         said = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     rows = said.get("data", said.get("models")) if isinstance(said, dict) else said
     if not isinstance(rows, list):
         return None
     rows = [row for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
-    first = rows[0] if rows else {}
-    context = first.get("max_model_len") or first.get("context_length")
-    return (
-        [row["id"] for row in rows],
-        context if isinstance(context, int) else None,
-        str(first.get("owned_by", "")),
-    )
+    contexts = {}
+    for row in rows:
+        context = row.get("max_model_len") or row.get("context_length")
+        if type(context) is int and context > 0:
+            contexts[row["id"]] = context
+    return [row["id"] for row in rows], contexts, str(rows[0].get("owned_by", "")) if rows else ""
 
 
 def _server(response: "httpx.Response", owner: str) -> str:
@@ -159,23 +157,22 @@ def _server(response: "httpx.Response", owner: str) -> str:
 
 
 def _llama_context(
-    client: "httpx.Client", url: str, endpoint: Endpoint, timeout_s: float
+    client: "httpx.Client", url: str, endpoint: Endpoint, timeout_s: float, headers: dict[str, str]
 ) -> int | None:
-    props = _ask(client, "GET", at(url.removesuffix("/v1"), "props"), endpoint, timeout_s)
+    root = urlsplit(url)._replace(path=urlsplit(url).path.removesuffix("/v1")).geturl()
     try:
+        props = _ask(client, endpoint.at(root, "props"), endpoint, timeout_s, headers)
         found = props.json()["default_generation_settings"]["n_ctx"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return found if isinstance(found, int) else None
+    except (EndpointError, ValueError, KeyError, TypeError, RecursionError):
+        return None  # good to know, not more
+    return found if type(found) is int and found > 0 else None
 
 
 def _ask(
-    client: "httpx.Client",
-    method: str,
-    url: str,
-    endpoint: Endpoint,
-    timeout_s: float,
-    **kwargs: Any,
+    client: "httpx.Client", url: str, endpoint: Endpoint, timeout_s: float, headers: dict[str, str]
 ) -> "httpx.Response":
-    with sentences(endpoint, timeout_s):
-        return client.request(method, url, timeout=timeout_s, **kwargs)
+    with (
+        sentences(endpoint, timeout_s),
+        client.stream("GET", url, headers=headers, timeout=timeout_s) as response,
+    ):
+        return whole(response, endpoint, timeout_s)

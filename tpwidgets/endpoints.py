@@ -1,8 +1,10 @@
 """Endpoint: where, which protocol, which model, whose key."""
 
 import base64
+import json
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from .simulator import Simulation
 
 _KEY_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_SECRET_QUERY = re.compile(r"(?i).*(key|token|secret|password|signature|sig|auth)|code")
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class Endpoint:
     ----------
     url : str
         The base URL (``http://127.0.0.1:8000/v1``). A missing or doubled ``/v1`` is mended when the
-        endpoint is probed, and said so. A user and password in it become a header.
+        endpoint is probed, and said so. A user and password in it become a header; a key in its
+        query (``?key=…``) is sent, and never shown.
     model : str, optional
         None: the endpoint's only or first model.
     protocol : {"chat", "completions"}, optional
@@ -50,18 +55,29 @@ class Endpoint:
     extra_body: dict[str, Any] = field(default_factory=dict)
     profile: str | None = None
     """The name of the simulated profile that answers here, if one does."""
+    secret_query: str = field(default="", repr=False)
+    """What was taken out of the URL's query because it looks like a key."""
 
     def __post_init__(self) -> None:
         parts = _split(self.url)
-        headers = dict(self.headers)
+        headers = _checked(self.headers)
         if parts.username or parts.password:
             pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
             headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
-        netloc = parts.netloc.rpartition("@")[2]
-        object.__setattr__(self, "headers", headers)
-        object.__setattr__(
-            self, "url", urlunsplit((parts.scheme, netloc, parts.path.rstrip("/"), parts.query, ""))
-        )
+        query = [item for item in parts.query.split("&") if item]
+        secret = [item for item in query if _SECRET_QUERY.fullmatch(item.partition("=")[0])]
+        shown = "&".join(item for item in query if item not in secret)
+        netloc, path = parts.netloc.rpartition("@")[2], parts.path.rstrip("/")
+        for name, value in {
+            "headers": headers,
+            "url": urlunsplit((parts.scheme, netloc, path, shown, "")),
+            "secret_query": "&".join(secret) or self.secret_query,
+        }.items():
+            object.__setattr__(self, name, value)
+        try:
+            json.dumps(self.extra_body)
+        except (TypeError, ValueError) as error:
+            raise SettingsError(f"extra_body must be a dict that JSON can hold: {error}.") from None
         if self.protocol is not None and self.protocol not in PROTOCOLS:
             raise SettingsError(
                 f"protocol must be one of {', '.join(PROTOCOLS)} (or None), not {self.protocol!r}."
@@ -107,7 +123,29 @@ class Endpoint:
                 f"The value of {self.api_key_env} has characters that no HTTP header can carry.",
                 "missing_key",
             )
+        if any(name.lower() == "authorization" for name in self.headers):
+            return dict(self.headers)
         return {"Authorization": f"Bearer {key}", **self.headers}
+
+    def at(self, base: str, path: str) -> str:
+        """Return base/path with the query behind it (Azure's ``api-version``, a key)."""
+        parts = urlsplit(base)
+        query = "&".join(part for part in (parts.query, self.secret_query) if part)
+        return urlunsplit(
+            (parts.scheme, parts.netloc, f"{parts.path.rstrip('/')}/{path}", query, "")
+        )
+
+
+def _checked(headers: object) -> dict[str, str]:
+    """Return a copy of headers that can be sent; what can't be is refused without echoing it."""
+    if not isinstance(headers, Mapping):
+        raise SettingsError("headers must be a dict of names and values.")
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _HEADER_NAME.fullmatch(name):
+            raise SettingsError("headers has a name that HTTP does not allow.")
+        if not isinstance(value, str) or not value.isascii() or not value.strip().isprintable():
+            raise SettingsError(f"headers: the value of {name} must be printable ASCII text.")
+    return {name: value.strip() for name, value in headers.items()}
 
 
 def _split(url: object) -> Any:
@@ -119,9 +157,9 @@ def _split(url: object) -> Any:
     try:
         parts = urlsplit(text)
         parts.port  # noqa: B018 - raises on a port that is no number
-    except ValueError as error:
+    except ValueError:  # its text may hold the password
         raise SettingsError(
-            f"url can't be read ({error}): give one such as http://127.0.0.1:8000/v1."
+            "url can't be read: give one such as http://127.0.0.1:8000/v1."
         ) from None
     if parts.scheme not in ("http", "https"):
         raise SettingsError(f"url must start with http:// or https://, not {parts.scheme}://.")
@@ -145,6 +183,8 @@ def resolve(target: "str | Endpoint", **overrides: Any) -> Endpoint:
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     if isinstance(target, Endpoint):
+        if "headers" in given:  # added to the endpoint's own, which may hold its password
+            given["headers"] = {**target.headers, **_checked(given["headers"])}
         return replace(target, **given)
     if not isinstance(target, str):
         url = getattr(target, "url", None)  # a Simulation, say
@@ -174,9 +214,17 @@ def http_client(endpoint: Endpoint, timeout_s: float) -> "httpx.Client":
     """Return an httpx client for probing `endpoint`: never a proxy for loopback, no redirects."""
     import httpx
 
-    return httpx.Client(
-        timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0)),
-        # some servers promise to keep a connection and close it: a probe takes a fresh one
-        limits=httpx.Limits(max_keepalive_connections=0),
-        trust_env=not endpoint.local,
-    )
+    try:
+        return httpx.Client(
+            timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0)),
+            trust_env=not endpoint.local,
+            headers={"accept-encoding": "identity"},  # as in the measurement
+            # some servers promise to keep a connection and close it after each stream
+            limits=httpx.Limits(max_keepalive_connections=0),
+        )
+    except (ImportError, ValueError):
+        raise EndpointError(
+            "The proxy that the environment names (ALL_PROXY, HTTPS_PROXY or HTTP_PROXY) can't be "
+            "used. Name an http:// one, install httpx[socks] for SOCKS, or set NO_PROXY.",
+            "unreachable",
+        ) from None

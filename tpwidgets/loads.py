@@ -46,10 +46,11 @@ def doublings(low: int, high: int) -> tuple[int, ...]:
 
 
 def _parse(text: str) -> list[int]:
-    span = re.fullmatch(r"\s*(\d+)\s*(?:-|–|\.\.|to|:)\s*(\d+)\s*", text)
+    span = re.fullmatch(r"\s*(\d{1,9})\s*(?:-|–|\.\.|to|:)\s*(\d{1,9})\s*", text)
     if span:
         low, high = int(span[1]), int(span[2])
         whole("concurrency", low, 1, MAX_CONCURRENCY)
+        whole("concurrency", high, 1, MAX_CONCURRENCY)
         if high < low:
             raise SettingsError(f"concurrency {text.strip()!r} runs backwards: write {high}-{low}.")
         return list(doublings(low, high))
@@ -123,7 +124,7 @@ class Load:
         SettingsError
             Names the first setting that is refused.
         """
-        if not isinstance(concurrency, (Real, str, Iterable)):
+        if not isinstance(concurrency, (Real, str, Iterable)) or isinstance(concurrency, bytes):
             raise SettingsError(f"concurrency must be a number or several, not {concurrency!r}.")
         return cls(
             levels(concurrency),  # type: ignore[arg-type]

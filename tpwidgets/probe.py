@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .discovery import Base, at, candidates, find_base
+from .discovery import Base, candidates, find_base
 from .endpoints import Endpoint, http_client
 from .errors import EndpointError
-from .protocols import PROTOCOLS, Outcome, StreamReader, WireProtocol
-from .refusals import check_stream, no_model, refusal, sentences, timed_out
+from .protocols import PROTOCOLS, Outcome, StreamReader, WireProtocol, without_secrets
+from .refusals import check_stream, no_model, refusal, sentences, timed_out, whole
 from .workload import Calibration, Workload, prompt
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Prepared:
     @property
     def url(self) -> str:
         """Where requests are posted."""
-        return at(self.base.url, self.protocol.path)
+        return self.endpoint.at(self.base.url, self.protocol.path)
 
     def body(self, text: str, output_tokens: int) -> dict[str, Any]:
         """Return the request body for one prompt."""
@@ -62,12 +62,17 @@ def prepare(endpoint: Endpoint, workload: Workload, timeout_s: float = 60.0) -> 
     EndpointError
         With one sentence that says what is wrong and what to do.
     """
-    with http_client(endpoint, timeout_s) as client:
-        base = find_base(client, endpoint, timeout_s)
-        model = _choose_model(endpoint, base)
-        prober = _Prober(client, endpoint, base, model, timeout_s)
-        prepared = prober.first_contact(workload)
-        prober.calibrate(prepared)
+    headers = endpoint.auth_headers()
+    try:
+        with http_client(endpoint, timeout_s) as client:
+            base = find_base(client, endpoint, timeout_s)
+            model = _choose_model(endpoint, base)
+            prober = _Prober(client, endpoint, base, model, timeout_s)
+            prepared = prober.first_contact(workload)
+            prober.calibrate(prepared)
+    except EndpointError as error:
+        raise EndpointError(without_secrets(str(error), headers), error.kind) from None
+    base.notes = [without_secrets(note, headers) for note in base.notes]
     return prepared
 
 
@@ -109,53 +114,67 @@ class _Prober:
                 try:
                     self._short = self.probe(prepared, self.SHORT)
                 except EndpointError as error:
-                    if error.kind != "not_found":
+                    # a base model has no chat template: its server has chat, and refuses it
+                    if error.kind != "not_found" and "chat template" not in str(error).lower():
                         raise
                     failure = failure or error
                     continue
+                if failure is not None:
+                    self._base.notes.append(f"what answers is {name} at {prepared.base.url}")
                 return prepared
         raise failure or EndpointError("No protocol to try.", "not_found")
 
     def calibrate(self, prepared: Prepared) -> None:
         """Find out how the server counts prompts; shorten one that its context can't hold."""
-        short = self._short
-        if short.usage.prompt_tokens is None:
+        if self._short.usage.prompt_tokens is None:
             self._base.notes.append(
                 "the server sends no usage: token counts are estimated (a chunk taken for a token, "
                 "a word for a prompt token)"
             )
         else:
-            words = max(3 * self.SHORT, min(512, prepared.workload.prompt_tokens))
-            long = self.probe(prepared, words)
-            counts = short.usage.prompt_tokens, long.usage.prompt_tokens
-            if counts[1] is not None and counts[1] > counts[0]:
-                prepared.calibration = Calibration.fit((self.SHORT, counts[0]), (words, counts[1]))
-            else:
-                self._base.notes.append(
-                    "the server does not count the whole prompt: its length is estimated"
-                )
+            self._fit(prepared, max(3 * self.SHORT, min(512, prepared.workload.prompt_tokens)))
         self._fit_context(prepared)
+        asked = prepared.workload.prompt_tokens
+        if prepared.calibration.counted and asked > 512:
+            self._fit(prepared, prepared.calibration.words(asked))
+        sent = prepared.calibration.tokens(prepared.calibration.words(asked))
+        if abs(sent - asked) > max(1, prepared.calibration.slope / 2, 0.02 * asked):
+            self._base.notes.append(
+                f"the server's template alone is longer than {asked} prompt tokens: sent {sent}"
+            )
+
+    def _fit(self, prepared: Prepared, words: int) -> None:
+        """Fit the server's counting through the short prompt and one of so many words."""
+        first = self._short.usage.prompt_tokens
+        while True:
+            try:
+                second = self.probe(prepared, words).usage.prompt_tokens
+                break
+            except EndpointError as error:
+                words //= 2  # words may be several tokens each: what was asked for may still fit
+                if error.kind != "context" or words <= self.SHORT:
+                    raise
+        if first is not None and second is not None and second > first:
+            prepared.calibration = Calibration.fit((self.SHORT, first), (words, second))
+        else:
+            self._base.notes.append(
+                "the server does not count the whole prompt: its length is estimated"
+            )
 
     def _fit_context(self, prepared: Prepared) -> None:
-        asked = prepared.workload
+        """Shorten what the server's context can't hold, by what it says when it refuses."""
         limit = self._base.context
-        if asked.prompt_tokens <= 512 and not (limit and _total(asked) > limit):
+        if limit and _total(prepared.workload) <= limit:
             return
         for _ in range(8):
             words = prepared.calibration.words(prepared.workload.prompt_tokens)
             try:
-                outcome = self.probe(
-                    prepared, words, prepared.workload.output_tokens, head_only=True
-                )
+                self.probe(prepared, words, prepared.workload.output_tokens, head_only=True)
             except EndpointError as error:
                 if error.kind != "context":
                     raise
                 said = str(error)
             else:
-                counted = outcome.usage.prompt_tokens
-                short = self._short.usage.prompt_tokens
-                if counted and short and counted > short and words > self.SHORT:
-                    prepared.calibration = Calibration.fit((self.SHORT, short), (words, counted))
                 return
             self._shrink(prepared, said)
         raise EndpointError(said, "context")
@@ -179,12 +198,14 @@ class _Prober:
     ) -> Outcome:
         """Send one request and read its stream; mend the request once per refused field."""
         text = prompt(words, self._rng, instructed=prepared.workload.instructed)
-        for _ in range(len(_MENDS) + 1):
+        for _ in range(len(_MENDS) + 2):
             body = prepared.body(text, output_tokens or self._output_tokens)
             try:
                 return self._stream(prepared, body, head_only=head_only)
             except EndpointError as error:
-                if error.kind != "http" or not _mend(prepared, str(error)):
+                if error.kind == "empty_stream" and self._output_tokens < _THINKING_TOKENS:
+                    output_tokens = self._output_tokens = _THINKING_TOKENS
+                elif error.kind not in ("http", "model") or not _mend(prepared, str(error)):
                     raise
         raise EndpointError("The server refused every form of the request.", "http")
 
@@ -199,8 +220,8 @@ class _Prober:
             ) as response,
         ):
             if response.status_code != 200:
-                response.read()
-                raise refusal(response, self._endpoint, self._model, self._base.models)
+                refused = whole(response, self._endpoint, self._timeout_s)
+                raise refusal(refused, self._endpoint, self._model, self._base.models)
             kind = response.headers.get("content-type", "")
             raw = bytearray()
             for chunk in response.iter_raw():
@@ -209,14 +230,17 @@ class _Prober:
                     raw += chunk
                 if reader.outcome.token_ns and not prepared.probe_ttft_s:
                     prepared.probe_ttft_s = time.monotonic() - sent
-                if head_only and reader.outcome.token_ns and not prepared.calibration.counted:
-                    break
+                if head_only and reader.outcome.token_ns:
+                    break  # the server took it: leaving ends the answer
                 if time.monotonic() > deadline:
                     raise timed_out(self._endpoint, self._timeout_s)
         outcome = reader.finish(time.monotonic_ns())
         check_stream(outcome, bytes(raw), kind, self._endpoint)
         return outcome
 
+
+_THINKING_TOKENS = 256
+"""A model that thinks in secret has used up a few tokens before it says one."""
 
 _MENDS = (
     # (a word in the refusal, the field it means, the field to send instead; "" leaves it out)
@@ -240,25 +264,35 @@ def _total(workload: Workload) -> int:
     return workload.prompt_tokens + workload.output_tokens
 
 
-def _room(said: str, was: Workload, context: int | None) -> int:
-    """Return how many tokens prompt and output may have together, by the server's own words.
+_LIMIT = r"(?:context|max_model_len|n_ctx|maximum|limit|at most|up to|<=)\D{0,40}?(\d{2,9})"
+"""How servers name what they can hold: "maximum context length is 2048 tokens"."""
 
-    Messages name the limit beside what was asked for ("requested 5000 tokens, maximum is 4096"):
-    the limit is the largest number that is clearly below what was asked.
-    """
-    named = [int(n.replace(",", "")) for n in re.findall(r"\d[\d,]*", said)]
-    below = [n for n in named if 16 <= n < 0.95 * was.prompt_tokens]
-    if context and context < _total(was):
-        below = [context]
-    # leave a little for a chat template that is counted otherwise at the limit
-    return (max(below) if below else _total(was) // 2) - 8
+
+def _room(said: str, was: Workload, context: int | None) -> int:
+    """Return how many tokens prompt and output may have together, by the server's own words."""
+    said = re.sub(r"(?<=\d),(?=\d{3})", "", said)
+    total = _total(was)
+    named = re.findall(_LIMIT, said, re.IGNORECASE) + re.findall(r"(\d+) maximum", said)
+    # else the largest number that is clearly below what was asked
+    numbers = named or [n for n in re.findall(r"\d+", said) if int(n) < 0.95 * was.prompt_tokens]
+    below = [n for n in map(int, numbers) if 16 <= n < total]
+    if context and context < total:
+        below, named = [context], [str(context)]
+    room = (min if named else max)(below) if below else total // 2
+    return room - 8  # a little for a chat template that is counted otherwise at the limit
 
 
 def _choose_model(endpoint: Endpoint, base: Base) -> str:
-    if endpoint.model is None:
+    where, name = endpoint.label, endpoint.model
+    if name is None:
         if not base.models:
-            raise EndpointError(f"{endpoint.label} lists no models: name one (model=...).", "model")
-        return base.models[0]
-    if base.models and endpoint.model not in base.models:
-        raise no_model(endpoint.label, endpoint.model, base.models)
-    return endpoint.model
+            why = f" ({base.unlisted})" if base.unlisted else ""
+            raise EndpointError(
+                f"{where} lists no models{why}: check the URL, or name a model (model=...).",
+                base.unlisted.kind if base.unlisted else "model",
+            )
+        name = base.models[0]
+    elif base.models and name not in base.models:
+        raise no_model(where, name, base.models)
+    base.context = base.context or base.contexts.get(name)
+    return name

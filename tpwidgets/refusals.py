@@ -1,6 +1,7 @@
 """What a server's refusals and failures mean, each in one sentence that says what to do."""
 
 import re
+import time
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -28,7 +29,7 @@ class sentences:  # noqa: N801 - reads as a statement
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         import httpx
 
-        if not isinstance(error, (httpx.HTTPError, httpx.InvalidURL)):
+        if not isinstance(error, (httpx.HTTPError, httpx.InvalidURL, UnicodeError)):
             return
         where, said = self._endpoint.label, str(error)
         if isinstance(error, httpx.TimeoutException):
@@ -39,7 +40,8 @@ class sentences:  # noqa: N801 - reads as a statement
                 "name that the certificate is for, or put its authority into SSL_CERT_FILE.",
                 "tls",
             ) from None
-        if isinstance(error, httpx.ConnectError):
+        # UnicodeError: no host can be called that
+        if isinstance(error, (httpx.ConnectError, UnicodeError)):
             raise EndpointError(
                 f"Nothing answers at {where} ({_short(said)}). Start the server, or check host and "
                 "port.",
@@ -54,6 +56,31 @@ class sentences:  # noqa: N801 - reads as a statement
 
 def _short(said: str) -> str:
     return re.sub(r"^\[Errno -?\d+\]\s*", "", said).split(" (_ssl.c")[0][:160] or "no reason given"
+
+
+_NO_MODEL = (
+    r"model\b.*(not exist|not found|unknown|no such|invalid|does not|not supported|not available)"
+    r"|(no such|unknown|invalid) model"
+)
+_BODY = 4 * 1024 * 1024
+
+
+def whole(response: "httpx.Response", endpoint: Endpoint, timeout_s: float) -> "httpx.Response":
+    """Read a streamed response to its end, but neither for ever nor without bounds."""
+    import httpx
+
+    deadline = time.monotonic() + timeout_s
+    body = bytearray()
+    for data in response.iter_bytes():
+        body += data
+        if time.monotonic() > deadline:
+            raise timed_out(endpoint, timeout_s)
+        if len(body) > _BODY:
+            break
+    kept = {name: response.headers.get(name, "") for name in ("content-type", "server")}
+    return httpx.Response(
+        response.status_code, headers=kept, content=bytes(body), request=response.request
+    )
 
 
 def timed_out(endpoint: Endpoint, timeout_s: float) -> EndpointError:
@@ -81,15 +108,12 @@ def refusal(
         return EndpointError(f"{where} refused access ({code}). {do}", "auth")
     lower = said.lower()
     if code in (400, 413, 422) and re.search(
-        r"context|too long|too large|exceed|n_ctx|max_model_len", lower
+        r"context|too long|too large|exceed|n_ctx|max_model_len|max_(new|input)_tokens", lower
     ):
         return EndpointError(said, "context")
-    if (
-        "model" in lower
-        and code in (400, 404)
-        and model
-        and re.search(r"not exist|not found|unknown|no such|invalid model|does not", lower)
-    ):
+    # a model that the server lists is not what it misses, whatever else it does not know
+    unlisted = bool(model) and model not in (models or ())
+    if unlisted and code in (400, 404) and re.search(_NO_MODEL, lower):
         if models:
             return no_model(where, model, models)
         return EndpointError(f"{where} has no model {model!r}: {said}", "model")
@@ -137,6 +161,12 @@ def check_stream(outcome: Outcome, raw: bytes, kind: str, endpoint: Endpoint) ->
     if "html" in kind or raw.lstrip()[:1] == b"<":
         raise EndpointError(
             f"{where} answered with an HTML page, not a stream: check the URL's path.", "not_found"
+        )
+    if outcome.finish_reason == "length":
+        raise EndpointError(
+            f"{where} used up all the output tokens before it said one: it thinks in secret. Ask "
+            "for more (output_tokens).",
+            "empty_stream",
         )
     raise EndpointError(
         f"{where} answered with an empty stream: no token came. Look into the server's log.",

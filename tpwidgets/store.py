@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,8 +76,9 @@ def load(path: str | Path) -> Run:
             Price(**document["price"]) if document["price"] else None,
         )
     except OSError as error:
-        raise SettingsError(f"path {str(source)!r} can't be read: {error.strerror}.") from None
-    except (ValueError, KeyError, TypeError, EOFError) as error:
+        said = error.strerror or error  # gzip's own errors have no strerror
+        raise SettingsError(f"path {str(source)!r} can't be read: {said}.") from None
+    except (ValueError, KeyError, TypeError, EOFError, RecursionError, zlib.error) as error:
         if isinstance(error, SettingsError):
             raise
         raise SettingsError(f"path {str(source)!r} holds no run of tpwidgets.") from None

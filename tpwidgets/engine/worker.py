@@ -53,7 +53,7 @@ class Requester:
         self._instructed: bool = assignment["instructed"]
         self._output_tokens: int = assignment["output_tokens"]
         self._timeout_s: float = assignment["timeout_s"]
-        self._secrets: dict[str, str] = assignment["headers"]
+        self._secrets: dict[str, str] = assignment["headers"] | dict(self._url.params)
         self._run = assignment["run"]
         self._rng = random.Random(assignment["seed"])
         self._number = 0
