@@ -167,7 +167,7 @@ class Requester:
                 sample.status, sample.message = "ok", ""
             if sample.status == "ok":
                 _judge(sample, outcome, raw)
-                sample.ended_ms = ((exchange.last_ns or now_ns) - sent_ns) / 1e6
+                sample.ended_ms = round(((exchange.last_ns or now_ns) - sent_ns) / 1e6, 4)
             _record(sample, outcome, sent_ns)
 
 

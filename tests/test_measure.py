@@ -1,0 +1,518 @@
+"""A whole measurement: real processes, real sockets, and the server's own log to check it by."""
+
+import gzip
+import json
+import os
+import select
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hostile import (
+    END,
+    PATIENCE_S,
+    STREAM,
+    Api,
+    Peer,
+    Request,
+    Server,
+    answer,
+    chunk,
+    event,
+    response,
+    said,
+    stream,
+    token,
+)
+from test_transport import certificate as certificate
+from test_transport import tls
+
+import tpwidgets as tp
+from tpwidgets.engine.connection import KERNEL_STAMPS
+from tpwidgets.errors import EndpointError, MeasurementError, SettingsError
+from tpwidgets.measurement import Measurement
+from tpwidgets.run import Run
+
+pytestmark = pytest.mark.quick
+
+KEY = "sk-MARKED-0123456789abcdef"
+ROOT = str(Path(__file__).parents[1])
+linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+def until(measurement: Measurement, ready: Callable[[Measurement], bool]) -> None:
+    """Wait until a measurement has come so far."""
+    reached = threading.Event()
+    measurement.on_update(lambda m: reached.set() if ready(m) or m.done else None)
+    assert reached.wait(PATIENCE_S)
+
+
+# --- against the truth ----------------------------------------------------------------------------
+
+
+@dataclass
+class Logged:
+    run: Run
+    log: dict[str, dict[str, Any]]
+    """The server's record of each request, by its id."""
+
+    def truth_ms(self, request_id: str) -> list[float]:
+        """Return when the server wrote each token, in ms since it had read the request."""
+        record = self.log[request_id]
+        return [(stamp - record["received_ns"]) / 1e6 for stamp in record["tokens_ns"]]
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Logged:
+    path = tmp_path_factory.mktemp("log") / "server.jsonl"
+    with tp.simulate("vllm-llama-70b", speed=2, log=path) as sim:
+        run = tp.measure(
+            sim.url, concurrency=(1, 4), requests=8, prompt_tokens=80, output_tokens=24,
+            progress=False,
+        )  # fmt: skip
+    records = map(json.loads, path.read_text().splitlines())
+    return Logged(run, {record["request_id"]: record for record in records})
+
+
+def test_every_request_is_counted_as_the_server_counts_it(logged: Logged) -> None:
+    for sample in logged.run.samples:
+        record = logged.log[sample.request_id]
+        assert sample.status == record["status"] == "ok"
+        assert sample.prompt_tokens == record["prompt_tokens"] == 80
+        assert sample.output_tokens == record["output_tokens"] == 24
+        assert sample.cached_tokens == record["cached_tokens"]
+        assert len(sample.token_ms) == len(record["tokens_ns"]) == 24
+        assert sample.finish_reason == "length"
+        assert sample.token_source == "usage"
+    measured = {sample.request_id for sample in logged.run.samples}
+    asked = {name for name in logged.log if not name.startswith("sim-")}
+    assert measured == asked  # none was dropped, and the probes are not among them
+
+
+def test_no_token_is_stamped_before_it_was_written(logged: Logged) -> None:
+    """The server read the request after we sent it: what we see lasts longer, never shorter."""
+    for sample in logged.run.samples:
+        truth = logged.truth_ms(sample.request_id)
+        slack = 0.05  # between the two clocks
+        assert all(seen > wrote - slack for seen, wrote in zip(sample.token_ms, truth, strict=True))
+        assert sample.token_ms == sorted(sample.token_ms)
+        assert 0 < (sample.headers_ms or 0) <= sample.token_ms[0]
+        assert sample.ended_ms >= sample.token_ms[-1]
+
+
+def test_times_agree_with_the_server(logged: Logged) -> None:
+    late, gaps, errors = [], [], []
+    for sample in logged.run.samples:
+        truth = logged.truth_ms(sample.request_id)
+        late.append(sample.token_ms[0] - truth[0])
+        for (a, b), (c, d) in zip(pairwise(sample.token_ms), pairwise(truth), strict=True):
+            gaps.append(d - c)
+            errors.append(abs((b - a) - (d - c)))
+    ttft = statistics.median(sample.token_ms[0] for sample in logged.run.samples)
+    assert statistics.median(late) < ttft / 4
+    if KERNEL_STAMPS:
+        assert statistics.median(errors) < statistics.median(gaps) / 10
+
+
+def test_points_and_rows(logged: Logged) -> None:
+    run = logged.run
+    assert list(run.points.concurrency) == [1, 4]
+    assert (run.points.n >= 8).all()
+    assert [window.closed for window in run.windows] == [True, True]
+    assert len(run.requests) == len(run.samples)
+    assert run.requests.request_id.is_unique
+    assert set(run.requests.phase) == {"warmup", "measured", "cooldown"}
+    assert (run.points.in_flight_mean > 0).all()
+    assert (run.points.in_flight_mean <= run.points.concurrency + 1e-6).all()
+    assert run.state == "done"
+    assert run.conditions["stamps"] == ("kernel" if KERNEL_STAMPS else "socket")
+    assert run.conditions["prompt_counted_by"] == "the server"
+
+
+def test_connections_are_opened_ahead_and_kept(logged: Logged) -> None:
+    assert all(sample.connect_ms is None for sample in logged.run.samples)
+
+
+# --- ends -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[Any]:
+    with tp.simulate("vllm-llama-70b", speed=20) as running:
+        yield running
+
+
+def begin(url: str, **settings: Any) -> Measurement:
+    return tp.start(url, **({"prompt_tokens": 48, "output_tokens": 8} | settings))
+
+
+def worker_gone(measurement: Measurement) -> bool:
+    return measurement._worker._process.poll() is not None
+
+
+def test_stop_keeps_what_there_is_and_answers(sim: Any) -> None:
+    measurement = begin(sim.url, concurrency=(2, 4), seconds=1000)
+    until(measurement, lambda m: m.live.requests > 8)
+    measurement.stop()
+    run = measurement.wait(PATIENCE_S)
+    assert run.state == "stopped"
+    assert measurement.progress.state == "stopped"
+    assert sum(sample.status == "ok" for sample in run.samples) > 8
+    assert run.windows[0].note == "stopped"
+    assert isinstance(run.answer(), str)
+    assert run._repr_html_()
+    assert worker_gone(measurement)
+    measurement.stop()  # again is fine
+
+
+def test_stop_at_once(sim: Any) -> None:
+    measurement = begin(sim.url)
+    measurement.stop()
+    assert measurement.wait(PATIENCE_S).state == "stopped"
+    assert worker_gone(measurement)
+
+
+def test_stop_does_not_wait_for_a_silent_server() -> None:
+    asked = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.request()
+        asked.set()
+        peer.gone()
+
+    with Server(script) as server:
+        measurement = begin(server.url, timeout_s=1000)
+        assert asked.wait(PATIENCE_S)
+        measurement.stop()
+        assert measurement.wait(PATIENCE_S).state == "stopped"
+
+
+def test_a_killed_worker_is_an_error_and_leaves_nothing(sim: Any) -> None:
+    measurement = begin(sim.url, concurrency=2, seconds=1000)
+    until(measurement, lambda m: m.live.requests > 4)
+    os.kill(measurement._worker.pid, signal.SIGKILL)
+    with pytest.raises(MeasurementError, match="ended by itself"):
+        measurement.wait(PATIENCE_S)
+    assert worker_gone(measurement)
+    assert measurement.run.state == "failed"
+    assert len(measurement.run.samples) > 4
+
+
+def test_a_server_that_dies_ends_the_sweep_with_the_points_so_far() -> None:
+    with tp.simulate("vllm-llama-70b", speed=20) as sim:
+        measurement = begin(sim.url, concurrency=(1, 2, 4), requests=10, timeout_s=5)
+        until(measurement, lambda m: len(m.run.windows) > 1)
+        os.kill(sim.pid, signal.SIGKILL)
+        run = measurement.wait(PATIENCE_S)
+    assert run.state == "done"
+    assert run.windows[0].concurrency == 1
+    assert run.points.n[0] >= 10
+    assert "failures" in run.conditions
+    assert "every request failed" in measurement.progress.text
+
+
+def test_a_server_that_refuses_everything_is_an_error() -> None:
+    served: list[Request] = []
+
+    def chat(request: Request) -> bytes:
+        served.append(request)
+        good = "x-request-id" not in request.headers  # the probes
+        prompt = len(request.json["messages"][0]["content"].split())
+        return answer(3, prompt=prompt) if good else said({"error": "full"}, "503 Full")
+
+    with Server(Api(chat_completions=chat)) as server:
+        with pytest.raises(EndpointError, match="every request failed: full"):
+            tp.measure(server.url, concurrency=1, requests=5, progress=False)
+        assert len([r for r in served if "x-request-id" in r.headers]) < 20
+
+
+def test_failures_are_samples_with_their_reason() -> None:
+    """One server, every kind of failure in turn, successes in between."""
+    turns = iter(range(10_000))
+    faults = [
+        ("http_error", said({"error": {"message": "oops"}}, "500 Oops"), "oops"),
+        ("rate_limited", said({"error": "slow"}, "429 Slow").replace(
+            b"\r\n", b"\r\nretry-after-ms: 1\r\n", 1), "slow"),
+        ("malformed", stream([token(), event(b"{")]), ""),
+        ("malformed", stream([]), "empty stream"),
+        ("malformed", said({"choices": []}), "without streaming"),
+        ("http_error", stream([token(), event({"error": "in the stream"})]), "in the stream"),
+        ("disconnected", stream([token(), token()]), "ended before"),
+        ("disconnected", STREAM + b"zz", "not HTTP"),
+    ]  # fmt: skip
+
+    def chat(request: Request) -> bytes:
+        prompt = len(request.json["messages"][0]["content"].split())
+        turn = next(turns) if "x-request-id" in request.headers else 0
+        return faults[turn // 2 % len(faults)][1] if turn % 2 else answer(3, prompt=prompt)
+
+    with Server(Api(chat_completions=chat)) as server:
+        run = tp.measure(server.url, concurrency=1, requests=20, progress=False)
+    failed = [sample for sample in run.samples if sample.status != "ok"]
+    for sample, (status, _, message) in zip(failed, faults, strict=False):
+        assert sample.status == status
+        assert message in sample.message
+    assert len(failed) >= len(faults)
+    assert run.points.n_failed[0] > 0
+
+
+def test_an_answer_is_whole_once_it_said_done() -> None:
+    """Neither a cut nor silence after [DONE] makes a failure of it."""
+
+    def script(peer: Peer) -> None:
+        while True:
+            request = peer.request()
+            if request.method == "GET":
+                peer.send(Api().routes["/v1/models"])  # type: ignore[arg-type]
+                continue
+            prompt = len(request.json["messages"][0]["content"].split())
+            whole = answer(3, prompt=prompt)
+            if "x-request-id" not in request.headers:
+                peer.send(whole)
+            else:
+                peer.send(whole.removesuffix(END))
+                return
+
+    with Server(script) as server:
+        run = tp.measure(server.url, concurrency=2, requests=6, progress=False)
+    assert {sample.status for sample in run.samples} == {"ok"}
+
+
+def test_tokens_of_one_read_are_reported_as_merged() -> None:
+    def chat(request: Request) -> bytes:
+        return answer(8, prompt=len(request.json["messages"][0]["content"].split()))
+
+    with Server(Api(chat_completions=chat)) as server:
+        run = tp.measure(server.url, concurrency=1, requests=6, output_tokens=8, progress=False)
+    assert run.points.merged_pct[0] > 50
+
+
+def test_many_users_at_once(sim: Any) -> None:
+    run = tp.measure(
+        sim.url, concurrency=64, requests=130, prompt_tokens=48, output_tokens=8, progress=False
+    )
+    assert run.points.n[0] >= 130
+    assert {sample.status for sample in run.samples} == {"ok"}
+    assert len({sample.slot for sample in run.samples}) == 64
+
+
+# --- processes ------------------------------------------------------------------------------------
+
+HELD = """
+import sys
+import tpwidgets as tp
+measurement = tp.start(sys.argv[1], concurrency=2, seconds=1000)
+worker = None
+while worker is None:
+    worker = measurement._worker
+print(worker.pid, flush=True)
+run = measurement.wait()
+"""
+INTERRUPTED = """
+import sys
+import tpwidgets as tp
+run = tp.measure(sys.argv[1], concurrency=2, seconds=1000, progress=False)
+print(run.state, *(sample.status for sample in run.samples), flush=True)
+"""
+
+
+class Holding:
+    """An API that answers a few measured requests, then lets them hang."""
+
+    def __init__(self, good: int) -> None:
+        self._left = good
+        self.holding = threading.Event()
+
+    def __call__(self, peer: Peer) -> None:
+        while True:
+            request = peer.request()
+            if request.method == "GET":
+                peer.send(Api().routes["/v1/models"])  # type: ignore[arg-type]
+                continue
+            if "x-request-id" in request.headers:
+                self._left -= 1
+                if self._left < 0:
+                    peer.send(STREAM + chunk(token()))
+                    self.holding.set()
+                    peer.gone()
+                    return
+            peer.send(answer(3, prompt=len(request.json["messages"][0]["content"].split())))
+
+
+def child(script: str, url: str, **more: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", script, url], stdout=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": ROOT}, start_new_session=True, **more,
+    )  # fmt: skip
+
+
+@linux
+def test_a_worker_does_not_outlive_its_kernel() -> None:
+    held = Holding(4)
+    with Server(held) as server, child(HELD, server.url) as process:
+        assert process.stdout is not None
+        worker = os.pidfd_open(int(process.stdout.readline()))
+        try:
+            assert held.holding.wait(PATIENCE_S)  # it is amid requests that do not end
+            assert select.select([worker], [], [], 0) == ([], [], [])
+            process.kill()
+            ended, _, _ = select.select([worker], [], [], PATIENCE_S)
+            assert ended == [worker]
+        finally:
+            os.close(worker)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGINT to a group")
+def test_an_interrupt_stops_the_measurement_and_not_the_worker() -> None:
+    held = Holding(4)
+    with Server(held) as server, child(INTERRUPTED, server.url) as process:
+        assert held.holding.wait(PATIENCE_S)
+        os.killpg(process.pid, signal.SIGINT)
+        out, _ = process.communicate(timeout=PATIENCE_S)
+    state, *statuses = out.split()
+    assert state == "stopped"
+    assert statuses.count("ok") == 4
+    assert "stopped" in statuses  # only a worker that is alive can tell of it
+    assert process.returncode == 0
+
+
+# --- settings and files ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("concurency", "concurrency"), ("promt_tokens", "prompt_tokens"), ("timeout", "timeout_s"),
+     ("api_key", "api_key_env")],
+)  # fmt: skip
+def test_an_unknown_keyword_names_the_nearest(wrong: str, right: str) -> None:
+    with pytest.raises(TypeError, match=f"{wrong}.*{right}"):
+        tp.measure("http://127.0.0.1:9", **{wrong: 1})
+
+
+@pytest.mark.parametrize("name", ["run.json", "run.json.gz"])
+def test_saved_and_loaded(name: str, logged: Logged, tmp_path: Path) -> None:
+    run = logged.run
+    path = run.save(tmp_path / name)
+    again = tp.load(path)
+    assert again.samples == run.samples
+    assert again.windows == run.windows
+    assert again.conditions == run.conditions
+    assert again.state == run.state
+    assert again.points.equals(run.points)
+    assert run.save(path) == path  # over itself
+    assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{", b"[]", b"{}", b'{"format": "other/1"}', b"\x1f\x8b", b"\xff" * 9,
+     gzip.compress(b"{}" * 99)[:-9], gzip.compress(os.urandom(99))[:20] + b"\xff" * 40,
+     b"[" * 100_000],
+)  # fmt: skip
+def test_what_is_no_run_is_refused(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_bytes(data)
+    with pytest.raises(SettingsError, match=r"^path"):
+        tp.load(path)
+
+
+def test_paths_that_do_not_work_are_refused(logged: Logged, tmp_path: Path) -> None:
+    for path in (tmp_path / "no" / "x.json", tmp_path):
+        with pytest.raises(SettingsError, match=r"^path"):
+            logged.run.save(path)
+        with pytest.raises(SettingsError, match=r"^path"):
+            tp.load(path)
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- secrets --------------------------------------------------------------------------------------
+
+
+def everything(measurement: Measurement, folder: Path) -> str:
+    """Return all that a measurement shows and writes, whatever became of it."""
+    shown = [repr(measurement), repr(measurement.endpoint), str(measurement.progress)]
+    try:
+        measurement.wait(PATIENCE_S)
+    except tp.TpwidgetsError as error:
+        shown += traceback.format_exception(error)
+        shown.append(repr(error.__dict__))
+    run = measurement.run
+    run.save(folder / "run.json")
+    shown += [repr(run), str(run.conditions), run._repr_html_(), run.requests.to_string(),
+              run.points.to_string(), run.title, str(run.samples), run.conditions_line]  # fmt: skip
+    return "\n".join(shown) + (folder / "run.json").read_text()
+
+
+def echo(request: Request) -> str:
+    return f"no access for {request.headers['authorization']}"
+
+
+ECHOES: dict[str, Callable[[Request], bytes]] = {
+    "401": lambda r: said({"error": {"message": echo(r)}}, "401 Unauthorized"),
+    "500": lambda r: said({"error": {"message": echo(r)}}, "500 Oops"),
+    "429": lambda r: said({"error": {"message": echo(r)}}, "429 Slow"),
+    "text": lambda r: response(echo(r).encode(), "text/plain", "400 No"),
+    "event": lambda r: stream([token(), event({"error": {"message": echo(r)}})]),
+    "malformed": lambda r: stream([token(), event(echo(r).encode())]),
+    "cut": lambda r: STREAM + chunk(token()) + b"zz" + echo(r).encode() + b"\r\n",
+    "not http": lambda r: echo(r).encode() + b"\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", ECHOES)
+@pytest.mark.parametrize("good", [0, 8])
+def test_a_key_is_shown_nowhere(
+    name: str, good: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server works for a while, then quotes the key in every way it can."""
+    monkeypatch.setenv("TP_KEY", KEY)
+    left = good
+    asked, go = threading.Event(), threading.Event()
+
+    def chat(request: Request) -> bytes:
+        nonlocal left
+        assert KEY in request.headers["authorization"]
+        if "x-request-id" in request.headers:
+            asked.set()
+            go.wait(PATIENCE_S)
+            left -= 1
+        elif not good:
+            return ECHOES[name](request)
+        if left >= 0:
+            return answer(3, prompt=len(request.json["messages"][0]["content"].split()))
+        return ECHOES[name](request)
+
+    with Server(Api(chat_completions=chat)) as server:
+        measurement = tp.start(
+            server.url, concurrency=1, requests=12, api_key_env="TP_KEY", timeout_s=5
+        )
+        if good:
+            assert asked.wait(PATIENCE_S)
+        if good and sys.platform == "linux":
+            process = Path(f"/proc/{measurement._worker.pid}")
+            for place in ("environ", "cmdline"):
+                assert KEY.encode() not in (process / place).read_bytes()
+        go.set()
+        shown = everything(measurement, tmp_path)
+    assert KEY not in shown
+    assert KEY[3:] not in shown
+
+
+def test_a_key_is_not_shown_by_a_failure_of_tls(
+    certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TP_KEY", KEY)
+    with Server(Api(), tls=tls(certificate)) as server:
+        measurement = tp.start(server.url, api_key_env="TP_KEY", headers={"x-key": KEY})
+        shown = everything(measurement, tmp_path)
+    assert "certificate" in shown
+    assert KEY not in shown
