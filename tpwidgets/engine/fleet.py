@@ -12,7 +12,8 @@ from typing import Any
 
 from . import frames
 
-_PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
+_ROOT = Path(__file__).resolve().parents[2]
+_INSTALLED = _ROOT.name in ("site-packages", "dist-packages")
 
 
 class LocalWorker:
@@ -30,9 +31,9 @@ class LocalWorker:
     def __init__(self, hide: tuple[str, ...] = ()) -> None:
         env = {name: value for name, value in os.environ.items() if name not in hide}
         # -P: never import from the directory that the notebook happens to be in
-        env["PYTHONPATH"] = os.pathsep.join(
-            part for part in (_PACKAGE_PARENT, env.get("PYTHONPATH", "")) if part
-        )
+        if not _INSTALLED:  # site-packages must not come before the standard library
+            paths = (str(_ROOT), env.get("PYTHONPATH", ""))
+            env["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "tpwidgets.engine.worker"],

@@ -25,23 +25,3 @@ def read(read_exactly: Callable[[int], bytes]) -> dict[str, Any] | None:
         return None
     message: dict[str, Any] = json.loads(body)
     return message
-
-
-class FrameParser:
-    """Cut a byte stream that arrives in pieces into messages."""
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
-
-    def feed(self, chunk: bytes) -> list[dict[str, Any]]:
-        """Take some bytes; return the messages they completed."""
-        self._buffer += chunk
-        messages = []
-        while len(self._buffer) >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(self._buffer)
-            end = _LENGTH.size + length
-            if len(self._buffer) < end:
-                break
-            messages.append(json.loads(self._buffer[_LENGTH.size : end]))
-            del self._buffer[:end]
-        return messages
