@@ -25,9 +25,6 @@ sim = tp.simulate("vllm-llama-70b", speed=4)
 explorer = tp.Explorer(sim.url, concurrency="2, 4, 8", seconds=60)
 explorer"""
 
-PROCESSES = """import subprocess
-print(subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True).stdout)"""
-
 # a canvas is blank when all its pixels are the same
 BLANK = """() => [...document.querySelectorAll('.tp-board canvas')].map(canvas => {
   const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
@@ -60,6 +57,18 @@ def press(page: Page, name: str) -> None:
 def rows(page: LabPage) -> int:
     """Return how many operating points the board has been given."""
     return int(page.execute("len(explorer.board._packed['rows'])")["text"])
+
+
+def pids_of(page: LabPage) -> list[str]:
+    """Return the process ids of the worker and of the simulated endpoint."""
+    said = page.execute("print(explorer.measurement._worker.pid, sim.pid)")["stdout"]
+    return said.split()
+
+
+def gone(page: LabPage, pids: list[str]) -> None:
+    """Wait until no such process is left: they end when their pipe does, or are killed."""
+    left = f"[p for p in {pids} if __import__('os').path.exists('/proc/' + p)]"
+    page.until(left, lambda text: text == "[]")
 
 
 def result(page: Page) -> Locator:
@@ -134,6 +143,7 @@ def test_stop_sliders_and_other_cells_while_it_runs(explorer: LabPage) -> None:
     page = explorer.page
     press(page, "Measure")
     explorer.until("len(explorer.measurement.run.samples) > 8", lambda text: text == "True")
+    pids = pids_of(explorer)[:1]  # the endpoint stays
 
     # the interrupt does not reach it, another cell runs, the slider answers
     explorer.interrupt()
@@ -158,7 +168,7 @@ def test_stop_sliders_and_other_cells_while_it_runs(explorer: LabPage) -> None:
     status(page, "stopped")
     kept = explorer.execute("(explorer.run.state, len(explorer.run.points))")["text"]
     assert kept == "('stopped', 1)"
-    assert "tpwidgets.engine.worker" not in explorer.execute(PROCESSES)["stdout"]
+    gone(explorer, pids)
 
     # and after the run, too
     handle.press("ArrowLeft")
@@ -176,25 +186,20 @@ def test_again_restart_and_no_orphan(explorer: LabPage) -> None:
     page = explorer.page
     press(page, "Measure")
     explorer.until("len(explorer.measurement.run.windows)", lambda text: text == "1")
+    pids = pids_of(explorer)
 
     # the same cell once more: one dashboard, and what was measured stays beside the new
     explorer.run_all()
     expect(page.locator(".tp-board")).to_have_count(1)
     explorer.until("[len(run.windows) for run in explorer.runs]", lambda text: text == "[1]")
     expect(page.locator(".tp-answer")).to_contain_text("At 2 concurrent", timeout=SOON)
-    assert "engine.worker" not in explorer.execute(PROCESSES)["stdout"]
+    gone(explorer, pids[:1])
 
     press(page, "Measure")
     explorer.until("len(explorer.measurement.run.samples) > 2", lambda text: text == "True")
-    pids = explorer.execute("print(explorer.measurement._worker.pid, sim.pid)")["stdout"].split()
+    pids = pids_of(explorer)
     explorer.restart()
-    listing = explorer.execute(PROCESSES)["stdout"]
-    gone = [pid for pid in pids if re.search(rf"^\s*{pid} ", listing, re.MULTILINE)]
-    if gone:  # they end when their pipe does: give the system a moment to say so
-        explorer.until(
-            f"[p for p in {gone} if __import__('os').path.exists('/proc/' + p)]",
-            lambda text: text == "[]",
-        )
+    gone(explorer, pids)
     explorer.run_all()
     press(page, "Measure")
     status(page, "running")

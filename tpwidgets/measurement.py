@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -181,10 +182,11 @@ class Measurement:
         if self.error is not None:
             state = "failed"
         run = self._snapshot(state)
-        with self._lock:
-            self._state.rows = run.rows
-        if run.rows:
-            self._state.live = self._last_point()
+        with suppress(Exception):  # figures that can't be computed must not hold up who waits
+            with self._lock:
+                self._state.rows = run.rows
+            if run.rows:
+                self._state.live = self._last_point()
         text = {"done": "done", "stopped": "stopped", "failed": str(self.error)}[state]
         if state == "done" and self._state.broken:
             text = f"ended early, every request failed: {self._state.broken}"
