@@ -142,7 +142,9 @@ def test_measure_read_change_and_keep(explorer: LabPage, lab: Lab) -> None:
 def test_stop_sliders_and_other_cells_while_it_runs(explorer: LabPage) -> None:
     page = explorer.page
     press(page, "Measure")
-    explorer.until("len(explorer.measurement.run.samples) > 8", lambda text: text == "True")
+    explorer.until(
+        "len(explorer.run.samples) > 8 if explorer.run else False", lambda text: text == "True"
+    )
     pids = pids_of(explorer)[:1]  # the endpoint stays
 
     # the interrupt does not reach it, another cell runs, the slider answers
@@ -185,7 +187,7 @@ def test_stop_sliders_and_other_cells_while_it_runs(explorer: LabPage) -> None:
 def test_again_restart_and_no_orphan(explorer: LabPage) -> None:
     page = explorer.page
     press(page, "Measure")
-    explorer.until("len(explorer.measurement.run.windows)", lambda text: text == "1")
+    explorer.until("len(explorer.run.windows) if explorer.run else 0", lambda text: text == "1")
     pids = pids_of(explorer)
 
     # the same cell once more: one dashboard, and what was measured stays beside the new
@@ -196,7 +198,10 @@ def test_again_restart_and_no_orphan(explorer: LabPage) -> None:
     gone(explorer, pids[:1])
 
     press(page, "Measure")
-    explorer.until("len(explorer.measurement.run.samples) > 2", lambda text: text == "True")
+    explorer.until(
+        "explorer.measurement is not None and len(explorer.measurement.run.samples) > 2",
+        lambda text: text == "True",
+    )
     pids = pids_of(explorer)
     explorer.restart()
     gone(explorer, pids)
@@ -218,12 +223,21 @@ def test_what_goes_wrong_is_said_in_the_dashboard(explorer: LabPage) -> None:
     expect(page.locator(".tp-status")).to_contain_text("Start the server")
     expect(page.get_by_role("button", name="Measure", exact=True)).to_be_enabled()
 
-    # a URL with /v1 missing is mended, and the conditions say so
+    # a URL with /v1 missing is mended, and the conditions say so; what is typed right before the
+    # button is pressed counts
     bare = explorer.execute("print(sim.url.removesuffix('/v1'))")["stdout"].strip()
     url.fill(bare)
     url.press("Enter")
+    page.locator(".tp-prompt-tokens input").fill("64")
+    page.locator(".tp-output-tokens input").fill("16")
+    page.locator(".tp-concurrency input").fill("3")
     press(page, "Measure")
     status(page, "done")
+    said = explorer.execute(
+        "c = explorer.run.conditions; [*explorer.run.points.concurrency, "
+        "c['prompt_tokens_asked'], c['output_tokens_asked']]"
+    )["text"]
+    assert said == "[3, 64, 16]"
     page.locator(".tp-conditions summary").click()
     expect(page.locator(".tp-conditions")).to_contain_text("added /v1")
 

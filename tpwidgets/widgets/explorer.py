@@ -18,6 +18,8 @@ from .controls import Controls
 from .result import Result
 
 _KEEP_RUNS = 5
+_SETTLE_S = 0.3
+"""How long a press waits for values that were typed before it and are still on their way."""
 _BY_CELL: dict[str, "Explorer"] = {}
 """The explorer that each cell shows, so that running a cell again takes over where it was."""
 
@@ -44,7 +46,7 @@ class Explorer(w.VBox):
         self._lock = threading.RLock()
         self._measurement: Measurement | None = None
         self._runs: list[Run] = []
-        self._closed = False
+        self._closed = self._starting = False
         self.controls = Controls(endpoint, settings)
         self.board = Board(levels=list(self.controls.load.concurrency))
         self._result = Result()
@@ -83,29 +85,18 @@ class Explorer(w.VBox):
         """The measurement under way, or the last one."""
         return self._measurement
 
-    def measure(self, _: Any = None) -> None:
-        """Start to measure, as the button does; returns at once."""
-        with self._lock:
-            if self._closed or (self._measurement is not None and not self._measurement.done):
-                return
-            self._measure.disabled, self._stop.disabled = True, False
-            self._say("running", "starting")
-        try:
-            endpoint, settings = self.controls.endpoint(), self.controls.settings()
-            self.board.levels = list(self.controls.load.concurrency)
-            measurement = start(endpoint, **settings, price=self.controls.price.value)
-        except TpwidgetsError as error:
-            self._ended("refused", str(error))
-            return
-        self._measurement = measurement
-        self._result.warm_up()
-        measurement.on_update(self._updated)
-        if measurement.done:  # it ended before we could listen
-            self._updated(measurement)
+    def measure(self) -> None:
+        """Start to measure with what the controls say now; returns at once."""
+        if self._claim():
+            self._start()
 
     def stop(self, _: Any = None) -> None:
         """Stop the measurement under way and keep what was measured, as the button does."""
-        self._stop.disabled = True
+        with self._lock:
+            self._stop.disabled = True
+            if self._starting:  # it may not have begun: then it never will
+                self._starting = False
+                self._ended("stopped", "before it began", bad=False)
         if self._measurement is not None:
             self._measurement.stop()
 
@@ -164,7 +155,7 @@ class Explorer(w.VBox):
         self._code.tooltip = "The tp.measure(...) call for the settings above"
         self._frame.tooltip = "The tables as pandas DataFrames"
         self._save.tooltip = "Save the latest run to a file beside the notebook"
-        self._measure.on_click(self.measure)
+        self._measure.on_click(self._pressed)
         self._stop.on_click(self.stop)
         self._code.on_click(self._copy_code)
         self._frame.on_click(self._show_frame)
@@ -174,6 +165,47 @@ class Explorer(w.VBox):
         css = ' class="tp-bad"' if bad else ""
         words = f"<b>{escape(state)}</b>" + (f": {escape(text)}" if text else "")
         self._status.value = f'<span role="status"{css}>{words}</span>'
+
+    def _claim(self) -> bool:
+        """Take the right to start, if nothing is under way or about to be."""
+        with self._lock:
+            running = self._measurement is not None and not self._measurement.done
+            if self._closed or self._starting or running:
+                return False
+            self._starting = True
+            self._measure.disabled, self._stop.disabled = True, False
+            self._say("running", "starting")
+            return True
+
+    def _pressed(self, _: Any) -> None:
+        """Start a moment after the button was pressed.
+
+        The press overtakes a value that was typed just before it: ipywidgets holds a change back
+        until the one before it was answered, but never a press.
+        """
+        if self._claim():
+            timer = threading.Timer(_SETTLE_S, self._start)
+            timer.daemon = True
+            timer.start()
+
+    def _start(self) -> None:
+        with self._lock:
+            if not self._starting:
+                return
+            try:
+                endpoint, settings = self.controls.endpoint(), self.controls.settings()
+                self.board.levels = list(self.controls.load.concurrency)
+                self._measurement = start(endpoint, **settings, price=self.controls.price.value)
+            except TpwidgetsError as error:
+                self._ended("refused", str(error))
+                return
+            finally:
+                self._starting = False
+            measurement = self._measurement
+        self._result.warm_up()
+        measurement.on_update(self._updated)
+        if measurement.done:  # it ended before we could listen
+            self._updated(measurement)
 
     # -- what the supervising thread calls -----------------------------------------------------
 
