@@ -121,8 +121,9 @@ def test_client_limited_and_provisional_points_do_not_count():
 def test_errors_are_mentioned():
     some = {"n": 88, "n_failed": 12, "n_rate_limited": 10, "error_rate": 0.12}
     rising = [*FLAT_TTFT, level(64, 800, 900) | some]
+    assert answer(rising).startswith("At 16 concurrent")
     assert answer(rising).endswith(
-        "still rising at 64, the highest level measured; 12 % of requests were rate-limited at 64."
+        "beyond 16 requests are rate-limited; 12 % of requests were rate-limited at 64."
     )
     early = [level(4, 200, 400) | some, level(8, 210, 900)]
     assert answer(early).endswith("; 12 % of requests were rate-limited at 4.")
@@ -138,7 +139,9 @@ def test_a_level_at_which_everything_failed():
     )
     assert answer([*FLAT_TTFT, failed]).endswith("still rising at 16; every request failed at 64.")
     empty = operating_point([], Window(4, 0.0, 1.0))
-    assert answer([empty]) == "No answer: at 4 concurrent, no request ended inside the window."
+    assert answer([empty]) == (
+        "No answer: at 4 concurrent, no request ended inside the window: count for more seconds."
+    )
 
 
 def test_a_level_measured_again_replaces_the_former():

@@ -66,6 +66,9 @@ def one_line(conditions: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
         _length("prompt", c.get("prompt_tokens_asked"), rows, "prompt_tokens_mean"),
         _length("output", c.get("output_tokens_asked"), rows, "output_tokens_mean"),
     ]
+    thought = [r["reasoning_tokens_mean"] for r in rows if r.get("reasoning_tokens_mean")]
+    if thought:
+        parts.append(f"of them {sum(thought) / len(thought):.0f} reasoning")
     cached = [r["cached_pct"] for r in rows if r.get("cached_pct") is not None]
     if cached:
         parts.append(f"cached prompt tokens {max(cached):.0f} %")

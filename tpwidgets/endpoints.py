@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -169,6 +170,7 @@ def _split(url: object) -> Any:
 
 
 _simulations: dict[str, "Simulation"] = {}
+_starting = threading.Lock()
 
 
 def resolve(target: "str | Endpoint", **overrides: Any) -> Endpoint:
@@ -204,9 +206,10 @@ def resolve(target: "str | Endpoint", **overrides: Any) -> Endpoint:
                 f"{name!r} is neither a URL nor a simulated profile ({', '.join(PROFILES)})."
             )
         return Endpoint(name, **given)
-    running = _simulations.get(name)
-    if running is None or not running.alive:
-        running = _simulations[name] = simulate(name)
+    with _starting:  # a dashboard asks from several threads at once
+        running = _simulations.get(name)
+        if running is None or not running.alive:
+            running = _simulations[name] = simulate(name)
     return Endpoint(running.url, profile=name, **given)
 
 

@@ -19,7 +19,8 @@ class EndpointError(TpwidgetsError):
     ----------
     kind : str
         ``unreachable``, ``tls``, ``auth``, ``not_found``, ``model``, ``timeout``, ``no_stream``,
-        ``empty_stream``, ``context``, ``rate_limited``, ``http``, ``missing_key``.
+        ``empty_stream``, ``context``, ``rate_limited``, ``http``, ``missing_key``,
+        ``stopped``.
     """
 
     def __init__(self, message: str, kind: str) -> None:

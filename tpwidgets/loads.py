@@ -101,7 +101,8 @@ class Load:
     concurrency : tuple of int
         The levels, in the order in which they are walked.
     requests : int, optional
-        Requests to count at each level, at least. None: until the interval is narrow enough.
+        Requests to count at each level, at least, failed ones included. None: until the
+        interval is narrow enough.
     seconds : float, optional
         Seconds to count at each level. With `requests`, whichever comes first.
     """
@@ -110,7 +111,7 @@ class Load:
     requests: int | None = None
     seconds: float | None = None
 
-    MIN_SECONDS = 2.0
+    MIN_SECONDS = 5.0
     MAX_SECONDS = 10.0
     """Without `requests` and `seconds`, a level's window stays open at least and at most so long
     (longer only until it has seen `enough` requests; at most 6 times as long)."""

@@ -177,8 +177,10 @@ class Measurement:
         except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits must hear of it
             self.error = MeasurementError(f"{type(error).__name__}: {error}")
             self.error.__cause__ = error
+        if self._stop.is_set() or self._state.broken:
+            state = "stopped"
         if self._stop.is_set():
-            self.error, state = None, "stopped"
+            self.error = None
         if self.error is not None:
             state = "failed"
         run = self._snapshot(state)
@@ -188,7 +190,7 @@ class Measurement:
             if run.rows:
                 self._state.live = self._last_point()
         text = {"done": "done", "stopped": "stopped", "failed": str(self.error)}[state]
-        if state == "done" and self._state.broken:
+        if state == "stopped" and self._state.broken:
             text = f"ended early, every request failed: {self._state.broken}"
         self._progress = Progress(
             state, text, None, len(run.windows), len(self.load.concurrency),
@@ -231,7 +233,9 @@ class Measurement:
 
         def probe() -> None:
             try:
-                probed.set_result(prepare(self.endpoint, self.workload, self.timeout_s))
+                probed.set_result(
+                    prepare(self.endpoint, self.workload, self.timeout_s, self._going_on)
+                )
             except BaseException as error:  # noqa: BLE001 - carried over to the supervisor
                 probed.set_exception(error)
 
@@ -247,6 +251,9 @@ class Measurement:
             return prepared
         return None
 
+    def _going_on(self) -> bool:
+        return not self._stop.is_set()
+
     def _next(self, worker: Any, sweep: Any) -> None:
         command = sweep.next()
         worker.send(command or {"do": "finish"})
@@ -261,6 +268,7 @@ class Measurement:
 
         meter = Meter()
         computed = told = 0.0
+        pause_s = _POINT_S
         e2e_s = max(0.05, 2 * ttft_s)
         for message in worker.messages():
             over = self._take(message["batch"])
@@ -273,8 +281,7 @@ class Measurement:
                 if sweep.concurrency is None and state.rows:  # the last requests: no steady state
                     state.live = self._last_point()
                 e2e_s = meter.e2e_s or e2e_s
-            if over or now - computed > _POINT_S:
-                computed = now
+            if over or now - computed > pause_s:
                 rows = state.rows[: max(0, len(state.windows) - 2)]
                 # a window's last requests end after it: its row is made anew for a while
                 rows += [operating_point(state.samples, w) for w in state.windows[len(rows) :]]
@@ -285,6 +292,8 @@ class Measurement:
                         rows.append(point)
                 with self._lock:
                     state.rows = rows
+                computed = time.monotonic()
+                pause_s = max(_POINT_S, 10 * (computed - now))  # many requests: less often
                 going_on = not (self._finished or state.broken or self._stop.is_set())
                 if going_on and (over or (point is not None and sweep.may_leave(point))):
                     self._next(worker, sweep)
@@ -321,8 +330,8 @@ class Measurement:
         here = min(spent_s, 0.95 * costs[index]) if sweep.index < len(levels) else costs[index]
         fraction = (sum(costs[:index]) + here) / sum(costs)
         left = sweep.remaining_s(e2e_s, spent_s)
-        last = levels[-1]
-        text = f"level {levels[index]} of {last}, {left:.0f} s left"
+        settling = "" if self._state.open_window is not None else " (settling)"
+        text = f"level {levels[index]} of {max(levels)}{settling}, {left:.0f} s left"
         if sweep.index >= len(levels):
             text = "finishing: the last requests are coming in"
         self._progress = Progress(
@@ -332,7 +341,7 @@ class Measurement:
 
     def _last_point(self) -> Live:
         state = self._state
-        return Live.of_point(state.rows[-1], len(state.samples), state.errors)
+        return Live.of_point(state.rows[-1], state.live)
 
     def _report(self, text: str) -> None:
         self._progress = Progress("preparing", text, levels=len(self.load.concurrency))
@@ -350,8 +359,10 @@ class Measurement:
     def _snapshot(self, state: str) -> Run:
         with self._lock:
             samples, windows = list(self._state.samples), list(self._state.windows)
-            if state == "running" and self._state.open_window is not None:
-                windows.append(self._state.open_window)
+            window = self._state.open_window
+            # a worker that died could not close its window: what it told of it stays
+            if window is not None and window.start_s not in [w.start_s for w in windows]:
+                windows.append(window)
             conditions = self._known_conditions()
         return Run(samples, windows, conditions, state, self.price)
 

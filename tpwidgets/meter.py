@@ -1,7 +1,7 @@
 """The running figures: what the last few seconds of a measurement look like."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .samples import Sample
@@ -16,15 +16,21 @@ class Live:
     output_tps: float | None = None
     rps: float | None = None
     in_flight: int = 0
+    concurrency: int | None = None
+    """The level that the figures belong to."""
     requests: int = 0
     errors: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    """What the whole measurement has used so far, as far as the server told."""
 
     @classmethod
-    def of_point(cls, row: dict[str, Any], requests: int, errors: int) -> "Live":
-        """Return the figures of an operating point: what stays when nothing runs any more."""
-        return cls(
-            row["ttft_p50_ms"], row["user_tps_p50"], row["output_tps"], row["rps"],
-            0, requests, errors,
+    def of_point(cls, row: dict[str, Any], live: "Live") -> "Live":
+        """Return an operating point's figures: what stays when nothing runs any more."""
+        return replace(
+            live, ttft_ms=row["ttft_p50_ms"], user_tps=row["user_tps_p50"],
+            output_tps=row["output_tps"], rps=row["rps"], in_flight=0,
+            concurrency=row["concurrency"],
         )  # fmt: skip
 
 
@@ -35,12 +41,18 @@ class Meter:
 
     def __init__(self) -> None:
         self._counts: list[tuple[float, int, int]] = []
+        self._seen = self._prompt_tokens = self._output_tokens = 0
         self.e2e_s: float | None = None
 
     def read(self, live: dict[str, Any], samples: list[Sample], errors: int) -> Live:
         """Take in one of the worker's messages; return the figures."""
         now = live["now_s"]
-        self._counts.append((now, live["chunks"], len(samples)))
+        for sample in samples[self._seen :]:
+            self._prompt_tokens += sample.prompt_tokens or 0
+            self._output_tokens += sample.output_tokens or 0
+        self._seen = len(samples)
+        good = len(samples) - errors
+        self._counts.append((now, live["chunks"], good))
         while len(self._counts) > 2 and now - self._counts[0][0] > self.SPAN_S:
             self._counts.pop(0)
         recent = [s for s in samples[-max(8, live["concurrency"]) :] if s.status == "ok"]
@@ -55,10 +67,13 @@ class Meter:
             ttft_ms=median([s.ttft_ms for s in recent]),
             user_tps=1000 / tpot if tpot else None,
             output_tps=(live["chunks"] - chunks) * per_chunk / span if span > 0.5 else None,
-            rps=(len(samples) - ended) / span if span > 0.5 else None,
+            rps=(good - ended) / span if span > 0.5 else None,
             in_flight=live["in_flight"],
+            concurrency=live["concurrency"],
             requests=len(samples),
             errors=errors,
+            prompt_tokens=self._prompt_tokens,
+            output_tokens=self._output_tokens,
         )
 
 

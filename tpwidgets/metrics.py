@@ -316,6 +316,8 @@ def _judge(row: Row, ended: list[Sample], window: Window) -> tuple[bool, str]:
             reasons.append(f"stamps up to {duration(late)} late at a {words} of {duration(median)}")
     if reasons:
         notes.append("the client was the limit: " + ", ".join(reasons))
+    if not n and not failed:
+        notes.append("no request ended inside the window: count for more seconds")
     if failed:
         what = "every request" if not n else f"{failed} of {n + failed} requests"
         notes.append(f"{what} failed: {_commonest_failure(ended)}")

@@ -12,6 +12,9 @@ Point = Mapping[str, object]
 MIN_GAIN = 0.10
 """Below this gain of output_tps per doubling of concurrency, more of it isn't worth its latency."""
 
+MAX_ERROR_RATE = 0.01
+"""A step into more failures than this is one too far."""
+
 TTFT_FACTOR = 2.0
 """A step in which TTFT grows at least so much is one too far."""
 
@@ -20,9 +23,10 @@ def answer(points: Iterable[Point], price: Price | None = None) -> str:
     """Say in one sentence which concurrency to run at, what it gives and why no further.
 
     Walks up the levels and stops before the first step in which TTFT (p95, or the median where p95
-    has no interval) at least doubles, or output_tps gains less than 10 % per doubling of
-    concurrency. Levels at which the client was the limit, which are still being measured, or at
-    which nothing ended well are left out. Differences within the 95 % intervals aren't claimed.
+    has no interval) at least doubles, output_tps gains less than 10 % per doubling of concurrency,
+    or more than 1 % of requests fail. Levels at which the client was the limit, which are still
+    being measured, or at which nothing ended well are left out. Differences within the 95 %
+    intervals aren't claimed.
     """
     latest = {_concurrency(p): p for p in points}  # a level measured again replaces the former
     levels = [latest[c] for c in sorted(latest)]
@@ -84,6 +88,9 @@ def _walk(usable: list[Point], levels: list[Point]) -> tuple[int, str]:
 def _step(here: Point, there: Point) -> tuple[list[str], bool]:
     """Say why not to take this step, and whether throughput rose in it beyond doubt."""
     stops = []
+    if _error_rate(there) > MAX_ERROR_RATE and _error_rate(there) > 2 * _error_rate(here):
+        limited = 2 * (measured(there, "n_rate_limited") or 0) > (measured(there, "n_failed") or 0)
+        stops.append("requests are rate-limited" if limited else "requests fail")
     factor = _ttft_factor(here, there)
     if factor >= TTFT_FACTOR:
         stops.append("TTFT doubles" if factor < 3 else f"TTFT grows {factor:.0f}-fold")

@@ -14,6 +14,8 @@ from .refusals import check_stream, no_model, refusal, sentences, timed_out, who
 from .workload import Calibration, Workload, prompt
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import httpx
 
 _FORCES_LENGTH = ("vllm", "llama.cpp", "sglang", "tpwidgets")
@@ -52,10 +54,16 @@ class Prepared:
         return {**body, **self.extra, **self.endpoint.extra_body}
 
 
-def prepare(endpoint: Endpoint, workload: Workload, timeout_s: float = 60.0) -> Prepared:
+def prepare(
+    endpoint: Endpoint,
+    workload: Workload,
+    timeout_s: float = 60.0,
+    wanted: "Callable[[], bool]" = lambda: True,
+) -> Prepared:
     """Find base, model and protocol, check that answers stream, and calibrate the prompt length.
 
-    Sends two to four short requests (a long prompt costs one request of that length).
+    Sends two to four short requests (a long prompt costs one request of that length), and no
+    further one once `wanted` says no.
 
     Raises
     ------
@@ -68,6 +76,7 @@ def prepare(endpoint: Endpoint, workload: Workload, timeout_s: float = 60.0) -> 
             base = find_base(client, endpoint, timeout_s)
             model = _choose_model(endpoint, base)
             prober = _Prober(client, endpoint, base, model, timeout_s)
+            prober.wanted = wanted
             prepared = prober.first_contact(workload)
             prober.calibrate(prepared)
     except EndpointError as error:
@@ -89,6 +98,7 @@ class _Prober:
         self._client, self._endpoint, self._base = client, endpoint, base
         self._model, self._timeout_s = model, timeout_s
         self._rng = random.Random()
+        self.wanted: Callable[[], bool] = lambda: True
         self._output_tokens = 4
 
     def first_contact(self, workload: Workload) -> Prepared:
@@ -199,6 +209,8 @@ class _Prober:
         """Send one request and read its stream; mend the request once per refused field."""
         text = prompt(words, self._rng, instructed=prepared.workload.instructed)
         for _ in range(len(_MENDS) + 2):
+            if not self.wanted():
+                raise EndpointError("Stopped while the endpoint was being asked.", "stopped")
             body = prepared.body(text, output_tokens or self._output_tokens)
             try:
                 return self._stream(prepared, body, head_only=head_only)

@@ -15,7 +15,7 @@ _STAGGER_S = 0.02
 _STAGGER_MAX_S = 1.0
 """New users start so far apart, all within a second: an opening burst is no steady state."""
 _FAILURE_PAUSE_S = 0.25
-"""A user whose request failed waits so long: a dead server must not be hammered."""
+"""A user whose request failed waits at least so long: nobody must be hammered."""
 
 
 @dataclass(slots=True)
@@ -137,7 +137,7 @@ class ClosedLoop:
                 self._ended(sample)
                 if sample.status == "stopped":
                     break
-                if sample.status not in ("ok", "rate_limited"):
+                if sample.status != "ok":
                     delay_s = max(delay_s, _FAILURE_PAUSE_S)
         finally:
             self._pausing.discard(slot)

@@ -55,10 +55,9 @@ class Sweep:
 
     def remaining_s(self, e2e_s: float, spent_s: float) -> float:
         """Estimate the seconds left, from the last level's E2E latency and its time so far."""
-        left = 0.0
-        for level in self._load.concurrency[max(0, self._index) :]:
-            left += self.level_s(level, e2e_s)
-        return max(0.0, left - spent_s)
+        left = [self.level_s(c, e2e_s) for c in self._load.concurrency[max(0, self._index) :]]
+        # a level that takes longer than thought takes nothing from those after it
+        return max(0.0, left[0] - spent_s) + sum(left[1:]) if left else 0.0
 
     def level_s(self, concurrency: int, e2e_s: float) -> float:
         """Estimate how long a level takes: one generation to settle, then the window."""

@@ -169,6 +169,8 @@ class Requester:
                 _judge(sample, outcome, raw)
                 sample.ended_ms = round(((exchange.last_ns or now_ns) - sent_ns) / 1e6, 4)
             _record(sample, outcome, sent_ns)
+            # role, usage and [DONE] events were counted as they came: take them out again
+            self.chunks -= outcome.events - len(outcome.token_ns)
 
 
 def _drain(exchange: Exchange, reader: StreamReader) -> None:

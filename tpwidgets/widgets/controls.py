@@ -32,6 +32,8 @@ class Controls(w.VBox):
 
     def __init__(self, target: str | Endpoint, given: dict[str, Any]) -> None:
         self._lock = threading.RLock()
+        self.keep_price = False
+        """Set once something was measured: choosing another endpoint must not reprice it."""
         self._targets: dict[str, str | Endpoint] = {}
         self._overrides = {
             name: given[name] for name in ("protocol", "headers", "extra_body") if name in given
@@ -40,7 +42,10 @@ class Controls(w.VBox):
         if key_name:
             Endpoint("localhost", api_key_env=key_name)  # refuses what may be the key itself
         model = given.get("model") or getattr(target, "model", None)
-        load = Load.of(given.get("concurrency", "1-64"))
+        load = Load.of(
+            given.get("concurrency", "1-64"), given.get("requests"), given.get("seconds")
+        )
+        positive("timeout_s", given.get("timeout_s", 60), "(seconds)")
         lengths = Workload.of(given.get("prompt_tokens", 256), given.get("output_tokens", 64))
         self._endpoint_row(self._known(target), model, key_name)
         self.concurrency = LevelsField(_levels_text(given.get("concurrency", "1-64"), load))
@@ -55,6 +60,8 @@ class Controls(w.VBox):
         )
         price = given["price"] if "price" in given else _usual_price(self._endpoint.value)
         self._own_price = "price" in given
+        self._priced = self._endpoint.value
+        self._price_when_chosen = price
         self.price = PriceField(price)
         self._more(given)
         loads = w.Box([self.concurrency, self.prompt, self.output, self.price])
@@ -90,6 +97,8 @@ class Controls(w.VBox):
         SettingsError
             If it can't be one.
         """
+        if self._url.value.strip():  # an accepted one was taken out of the box
+            Endpoint(self._url.value)
         target = self._targets[self._endpoint.value]
         return resolve(
             target,
@@ -232,6 +241,8 @@ class Controls(w.VBox):
         try:
             endpoint = Endpoint(text)
         except SettingsError as error:
+            if "@" in text:
+                self._url.value = ""  # a password may stand before it
             self._say(str(error))
             return
         # a password in the URL must not stay in the box, nor in the notebook's saved state
@@ -242,9 +253,19 @@ class Controls(w.VBox):
     def _endpoint_chosen(self, _: Any = None) -> None:
         key = self._endpoint.value
         self._model.options = [(_FIRST, "")]
-        if not self._own_price:
+        if not self._own_price and not self.keep_price:
             self.price.value = _usual_price(key)
+        self._price_when_chosen = self.price.value
         self._ask_models()
+
+    def settle_price(self) -> None:
+        """Take the endpoint's usual price, if another one was chosen and no price was typed."""
+        key = self._endpoint.value
+        usual = _usual_price(key)
+        typed = self.price.value != self._price_when_chosen
+        if usual is not None and key != self._priced and not self._own_price and not typed:
+            self.price.value = usual
+        self._priced = key
 
     def _ask_models(self) -> None:
         self._say("")
@@ -272,7 +293,8 @@ class Controls(w.VBox):
                 names = [chosen, *names]  # the measurement will say that the server lacks it
             self._model.options = [(name, name) for name in names]
             self._model.value = chosen or names[0]
-            self._say("")
+            if not self._url.value:
+                self._say("")
 
     def _say(self, text: str) -> None:
         self._hint.value = f'<span class="tp-bad">{escape(text)}</span>' if text else ""

@@ -3,6 +3,7 @@
 import threading
 from contextlib import suppress
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import ipywidgets as w
 
@@ -20,8 +21,8 @@ from .result import Result
 _KEEP_RUNS = 5
 _SETTLE_S = 0.3
 """How long a press waits for values that were typed before it and are still on their way."""
-_BY_CELL: dict[str, "Explorer"] = {}
-"""The explorer that each cell shows, so that running a cell again takes over where it was."""
+_BY_CELL: dict[str, list["Explorer"]] = {}
+"""The explorers that each cell shows, so that running a cell again takes over where it was."""
 
 
 class Explorer(w.VBox):
@@ -46,7 +47,10 @@ class Explorer(w.VBox):
         self._lock = threading.RLock()
         self._measurement: Measurement | None = None
         self._runs: list[Run] = []
+        self._names: WeakKeyDictionary[Run, str] = WeakKeyDictionary()
+        self._count = 0
         self._closed = self._starting = False
+        self._execution: str | None = None
         self.controls = Controls(endpoint, settings)
         self.board = Board(levels=list(self.controls.load.concurrency))
         self._result = Result()
@@ -105,9 +109,11 @@ class Explorer(w.VBox):
         self._closed = True
         if self._measurement is not None:
             self._measurement.stop()
-        for widget in _all_of(self):
+        for widget in [*self.controls.price.links, *_all_of(self), self]:
+            for part in ("layout", "style"):
+                if isinstance(getattr(widget, part, None), w.Widget):
+                    getattr(widget, part).close()
             w.Widget.close(widget)
-        super().close()
 
     def __repr__(self) -> str:
         return f"<Explorer: {self.controls.label}; {len(self._runs)} runs>"
@@ -116,12 +122,15 @@ class Explorer(w.VBox):
         """Show the dashboard and, below it, the place where each result stays as plain output."""
         from IPython.display import display
 
-        cell = _cell_id()
+        cell, execution = _where()
         if cell is not None:
-            former = _BY_CELL.get(cell)
-            if former is not None and former is not self:
-                self._take_over(former)
-            _BY_CELL[cell] = self
+            shown = _BY_CELL.setdefault(cell, [])
+            # dashboards of this same execution stay: a cell may show several side by side
+            former = [e for e in shown if e is not self and e._execution != execution]
+            self._execution = execution
+            if former and former[0] is shown[0]:
+                self._take_over(former.pop(0))
+            _BY_CELL[cell] = [e for e in shown if not e._closed and e is not self] + [self]
         display(w.Widget._repr_mimebundle_(self), raw=True)
         self._result.place()
 
@@ -193,12 +202,16 @@ class Explorer(w.VBox):
             if not self._starting:
                 return
             try:
+                self.controls.settle_price()
                 endpoint, settings = self.controls.endpoint(), self.controls.settings()
                 self.board.levels = list(self.controls.load.concurrency)
                 self._measurement = start(endpoint, **settings, price=self.controls.price.value)
             except TpwidgetsError as error:
                 self._ended("refused", str(error))
                 return
+            except Exception as error:
+                self._ended("failed", f"{type(error).__name__}: {error}")
+                raise
             finally:
                 self._starting = False
             measurement = self._measurement
@@ -223,6 +236,7 @@ class Explorer(w.VBox):
             self._progress.value = progress.fraction
             self._say("running", progress.text)
             self._tiles.value = texts.tiles(measurement.live)
+            self._estimate.value = texts.so_far(measurement.live, self.controls.price.value)
             rows = measurement.rows
             self._draw(rows)
             if rows:
@@ -234,17 +248,21 @@ class Explorer(w.VBox):
         run = measurement.run
         if run in self._runs:
             return False
-        if run.windows or run.samples:
+        if run.windows:  # a run that was stopped before its first window pushes no other out
             self._runs = [*self._runs, run][-_KEEP_RUNS:]
+            self._count += 1
+            self._names[run] = f"run {self._count}"
+            self.controls.keep_price = True
         return True
 
     def _show_end(self, measurement: Measurement) -> None:
         run, progress = measurement.run, measurement.progress
         self._tiles.value = texts.tiles(measurement.live)
+        self._estimate.value = texts.so_far(measurement.live, self.controls.price.value)
         self._draw([])
         self.board.commit()
         self._progress.value = progress.fraction
-        failed = progress.state == "failed"
+        failed = progress.state == "failed" or progress.text.startswith("ended early")
         text = progress.text if progress.text != progress.state else _what_there_is(run)
         self._ended(progress.state, text, bad=failed)
         if run.windows:
@@ -258,9 +276,9 @@ class Explorer(w.VBox):
 
     def _draw(self, rows: list[dict[str, Any]]) -> None:
         """Draw the rows of the run under way over the earlier ones, or the last run as current."""
-        runs = [(run_label(i, run), run.rows) for i, run in enumerate(self._runs, 1)]
+        runs = [(run_label(self._names[run], run), run.rows) for run in self._runs]
         if self._measurement is not None and not self._measurement.done:
-            runs.append((f"run {len(runs) + 1}", rows))
+            runs.append((f"run {self._count + 1}", rows))
         last = len(runs) - 1
         self.board.update(
             {**row, "run": label, "current": i == last}
@@ -283,7 +301,9 @@ class Explorer(w.VBox):
     def _price_changed(self, _: Any = None) -> None:
         self._settings_changed()
         with self._lock:
-            if self._runs and (self._measurement is None or self._measurement.done):
+            if self._measurement is not None and not self._measurement.done:
+                self._measurement.price = self.controls.price.value
+            elif self._runs and not self._starting:
                 run = self._runs[-1]
                 run.price = self.controls.price.value
                 if run.windows:
@@ -336,11 +356,16 @@ class Explorer(w.VBox):
         """Go on where the same cell's former dashboard was: its runs stay beside the new ones."""
         pending = former.measurement
         former.close()
-        if pending is not None and not pending.done:
+        if pending is not None:
             with suppress(TimeoutError, TpwidgetsError):
                 pending.wait(2.0)
+            if pending.done:
+                former._keep(pending)
         with self._lock:
             self._runs = [*former.runs, *self._runs][-_KEEP_RUNS:]
+            self._names.update(former._names)
+            self._count += former._count
+            self.controls.keep_price = bool(self._runs)
             if self._runs:
                 self._draw([])
                 if self._runs[-1].windows:
@@ -348,11 +373,11 @@ class Explorer(w.VBox):
                     self._result.show(self._runs[-1], self.controls.price.value)
 
 
-def run_label(number: int, run: Run) -> str:
+def run_label(name: str, run: Run) -> str:
     """Name a run for the legend: its number and what sets it apart."""
     c = run.conditions
     return (
-        f"run {number}: {c.get('model') or c.get('endpoint')}, "
+        f"{name}: {c.get('model') or c.get('endpoint')}, "
         f"{c['prompt_tokens_asked']} → {c['output_tokens_asked']} tok"
     )
 
@@ -364,18 +389,17 @@ def _what_there_is(run: Run) -> str:
     return f"{levels}, {len(run.samples):,} requests {kept}"
 
 
-def _cell_id() -> str | None:
-    """Return the id of the notebook cell that is being run, where the front end tells it."""
+def _where() -> tuple[str | None, str | None]:
+    """Return the ids of the notebook cell that is being run and of this execution of it."""
     import sys
 
     ipython = sys.modules.get("IPython")
     shell: Any = ipython.get_ipython() if ipython is not None else None
     kernel = getattr(shell, "kernel", None)
     if kernel is None:
-        return None
+        return None, None
     parent: dict[str, Any] = kernel.get_parent("shell") or {}
-    cell = parent.get("metadata", {}).get("cellId")
-    return str(cell) if cell else None
+    return parent.get("metadata", {}).get("cellId"), parent.get("header", {}).get("msg_id")
 
 
 def _all_of(box: Any) -> list[w.Widget]:

@@ -113,7 +113,7 @@ class PriceField(w.HBox):
             style={"description_width": "initial"}, layout=w.Layout(width="220px"),
             tooltip="What is paid for: tokens, or hours of hardware",
         )  # fmt: skip
-        p = price
+        p = self._given = price
         self.input = _money("in", p.input if p and not by_hour else 0.0, "$ per 1M input tokens")
         self.output = _money(
             "out", (p.output or 0.0) if p and not by_hour else 0.0, "$ per 1M output tokens"
@@ -129,19 +129,26 @@ class PriceField(w.HBox):
         super().__init__([self.basis, self.input, self.output, self.hour, self.replicas])
         self.add_class("tp-price")
         self.basis.observe(self._show, "value")
+        self.links: list[w.Widget] = []
         self._show()
 
     @property
     def value(self) -> Price | None:
         """The price, or None while it is 0."""
+        given = self._given
         if self.basis.value == "hour":
-            return Price.per_hour(self.hour.value, self.replicas.value) if self.hour.value else None
+            busy = given.utilisation if given is not None else 1.0
+            if not self.hour.value:
+                return None
+            return Price.per_hour(self.hour.value, self.replicas.value, busy)
         if self.output.value or self.input.value:
-            return Price.per_token(self.output.value, self.input.value)
+            cached = given.cached_input if given is not None else None
+            return Price.per_token(self.output.value, self.input.value, cached)
         return None
 
     @value.setter
     def value(self, price: Price | None) -> None:
+        self._given = price
         by_hour = price is not None and price.hour is not None
         self.basis.value = "hour" if by_hour else "token"
         if price is not None and by_hour:
@@ -155,11 +162,16 @@ class PriceField(w.HBox):
 
         A menu's value is known to the kernel alone, so the basis takes that way.
         """
+        if self._given is not None:
+            board.utilisation = self._given.utilisation
+            board.price_cached_input = self._given.cached_input
         board.price_basis = self.basis.value
         self.basis.observe(lambda change: setattr(board, "price_basis", change["new"]), "value")
-        for name in ("input", "output", "hour"):
+        self.links = [
             w.jsdlink((getattr(self, name), "value"), (board, f"price_{name}"))
-        w.jsdlink((self.replicas, "value"), (board, "replicas"))
+            for name in ("input", "output", "hour")
+        ]
+        self.links.append(w.jsdlink((self.replicas, "value"), (board, "replicas")))
 
     def changed(self, callback: Callable[[Any], None]) -> None:
         """Call back when the price changed."""

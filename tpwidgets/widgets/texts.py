@@ -8,7 +8,7 @@ from ..cost import Price
 from ..endpoints import Endpoint
 from ..meter import Live
 from ..run import escape
-from ..words import count, duration
+from ..words import count, duration, usd
 
 STYLE = """<style>
 .tp-explorer {font-family: var(--jp-ui-font-family, system-ui, sans-serif);
@@ -27,12 +27,13 @@ STYLE = """<style>
 .tp-answer {font-size: 15px;}
 .tp-answer b {color: var(--jp-ui-font-color0, inherit);}
 .tp-status, .tp-status .widget-html-content {font-size: 13px; line-height: 1.35; height: auto;}
-.tp-status .tp-bad {color: var(--jp-error-color1, #b00020);}
+.tp-explorer .tp-bad {color: var(--jp-error-color1, #b00020);}
 .tp-conditions summary {cursor: pointer;}
 .tp-conditions dl {display: grid; grid-template-columns: max-content 1fr; gap: 1px 12px;
   margin: 6px 0;}
 .tp-conditions dd {margin: 0; overflow-wrap: anywhere;}
 .tp-explorer .widget-html-content {overflow-wrap: anywhere;}
+.tp-extra table, .tp-tiles table {overflow-wrap: normal; white-space: nowrap;}
 </style>"""
 
 _NAMES = {
@@ -61,7 +62,22 @@ def tiles(live: Live | None) -> str:
     row = "".join(
         f"<td><b>{escape(value)}</b><br><small>{escape(name)}</small></td>" for value, name in cells
     )
-    return f"<table><tr>{row}</tr></table>"
+    at = (
+        ""
+        if live.concurrency is None
+        else f"<td><small>at {live.concurrency} concurrent</small></td>"
+    )
+    return f"<table><tr>{row}{at}</tr></table>"
+
+
+def so_far(live: Live, price: Price | None) -> str:
+    """Return what the measurement has used so far."""
+    tokens = live.prompt_tokens + live.output_tokens
+    said = f"so far: {live.requests:,} requests, {tokens:,} tokens"
+    if price is not None and price.hour is None:
+        spent = live.prompt_tokens * price.input + live.output_tokens * (price.output or 0)
+        said += f", {usd(spent / 1e6)}"
+    return said
 
 
 def _rate(value: float | None, unit: str) -> str:
@@ -92,7 +108,8 @@ def as_code(endpoint: Endpoint, settings: Mapping[str, Any], price: Price | None
     if endpoint.extra_body:
         given["extra_body"] = repr(endpoint.extra_body)
     if endpoint.headers:
-        given["headers"] = "{" + ", ".join(f'"{name}": ...' for name in endpoint.headers) + "}"
+        names = ", ".join(f"{json.dumps(name)}: ..." for name in endpoint.headers)
+        given["headers"] = "{" + names + "}"  # fill in: a value may be a secret
     given |= {name: repr(value) for name, value in settings.items() if value is not None}
     if price is not None:
         given["price"] = _price(price)
@@ -102,5 +119,7 @@ def as_code(endpoint: Endpoint, settings: Mapping[str, Any], price: Price | None
 
 def _price(price: Price) -> str:
     if price.hour is not None:
-        return f"tp.Price.per_hour({price.hour:g}, replicas={price.replicas})"
-    return f"tp.Price.per_token(output={price.output or 0:g}, input={price.input:g})"
+        busy = "" if price.utilisation == 1 else f", utilisation={price.utilisation!r}"
+        return f"tp.Price.per_hour({price.hour!r}, replicas={price.replicas}{busy})"
+    cached = "" if price.cached_input is None else f", cached_input={price.cached_input!r}"
+    return f"tp.Price.per_token(output={price.output or 0!r}, input={price.input!r}{cached})"
