@@ -223,6 +223,16 @@ def test_what_goes_wrong_is_said_in_the_dashboard(explorer: LabPage) -> None:
     expect(page.locator(".tp-status")).to_contain_text("Start the server")
     expect(page.get_by_role("button", name="Measure", exact=True)).to_be_enabled()
 
+    # a refused URL is not measured in another's stead, and its password does not stay
+    url.fill("ftp://u:SECRETPW@host/")
+    url.press("Enter")
+    expect(page.locator(".tp-hint")).to_contain_text("http://", timeout=SOON)
+    expect(url).to_have_value("")
+    url.fill("htp://host")
+    url.press("Enter")
+    press(page, "Measure")
+    status(page, "refused")
+
     # a URL with /v1 missing is mended, and the conditions say so; what is typed right before the
     # button is pressed counts
     bare = explorer.execute("print(sim.url.removesuffix('/v1'))")["stdout"].strip()
@@ -240,6 +250,30 @@ def test_what_goes_wrong_is_said_in_the_dashboard(explorer: LabPage) -> None:
     assert said == "[3, 64, 16]"
     page.locator(".tp-conditions summary").click()
     expect(page.locator(".tp-conditions")).to_contain_text("added /v1")
+
+
+TWO = """import tpwidgets as tp
+from IPython.display import display
+sim = tp.simulate("vllm-llama-70b", speed=8)
+one, explorer = (tp.Explorer(sim.url, concurrency=c, requests=6) for c in ("1", "2"))
+display(one, explorer)"""
+
+
+@pytest.mark.parametrize("explorer", [TWO], indirect=True)
+def test_two_side_by_side_and_presses_that_came_to_nothing(explorer: LabPage) -> None:
+    page = explorer.page
+    expect(page.locator(".tp-board")).to_have_count(2)
+    assert explorer.execute("one._closed")["text"] == "False"
+    page.get_by_role("button", name="Measure", exact=True).last.click()
+    expect(page.locator(".tp-status").last).to_contain_text(re.compile("^done"), timeout=SOON)
+    for _ in range(6):
+        page.get_by_role("button", name="Measure", exact=True).last.click()
+        page.get_by_role("button", name="Stop", exact=True).last.click()
+        expect(page.locator(".tp-status").last).to_contain_text(re.compile("^stop"), timeout=SOON)
+    assert explorer.execute("[run.state for run in explorer.runs][:1]")["text"] == "['done']"
+    assert rows(explorer) >= 1
+    explorer.run_all()
+    expect(page.locator(".tp-board")).to_have_count(2)
 
 
 @pytest.mark.parametrize("width", [1400, 900])

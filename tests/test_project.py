@@ -23,7 +23,7 @@ LAYERS = [
     {"protocols", "metrics", "workload", "loads", "cost", "charts", "simulator"},
     {"engine", "live", "plan"},
     {"endpoints"},
-    {"run", "measurement"},
+    {"run", "measurement", "api"},
     {"store", "report", "widgets"},
     {"cli"},
 ]
