@@ -22,7 +22,7 @@ from tpwidgets.charts import (
     picture_png,
     price_params,
 )
-from tpwidgets.cost import Price, usd_per_1m_output
+from tpwidgets.cost import Price, own_cost, usd_per_1m_output
 from tpwidgets.live import Board
 
 pytestmark = pytest.mark.quick
@@ -157,6 +157,15 @@ def test_cost_in_the_chart_is_the_cost_of_the_table(price):
     rows = clean_rows([point(level, cached_pct=10.0 * level) for level in (1, 2, 4, 8)])
     expected = {row["concurrency"]: usd_per_1m_output(row, price)[0] for row in rows}
     assert costs(rows, price) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_point_with_a_cost_of_its_own_ignores_the_price():
+    hourly = Price.per_hour(10)
+    rows = clean_rows([point(4) | own_cost(point(4), hourly), point(8)])
+    own, common = usd_per_1m_output(point(4), hourly)[0], Price.per_token(3.0)
+    assert costs(rows, common) == pytest.approx({4: own, 8: 3.0}, rel=1e-5)
+    assert costs(rows, None) == pytest.approx({4: own}, rel=1e-5)
+    assert costs([point(4) | own_cost(point(4), None)], common) == {}
 
 
 def test_cost_without_a_price_says_what_to_do():

@@ -1,5 +1,6 @@
 """start and measure: what is asked for, checked and set going."""
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from .cost import Price
@@ -66,7 +67,7 @@ def start(
         For an unknown keyword; the nearest known one is named.
     """
     if unknown:
-        refuse_unknown(unknown, _SETTINGS, "measure()")
+        refuse_unknown(unknown, SETTINGS, "measure()")
     return Measurement(
         resolve(
             endpoint, model=model, protocol=protocol, api_key_env=api_key_env,
@@ -79,10 +80,11 @@ def start(
     ).begin()  # fmt: skip
 
 
-_SETTINGS = [
-    "model", "concurrency", "prompt_tokens", "output_tokens", "requests", "seconds", "timeout_s",
-    "protocol", "api_key_env", "headers", "extra_body", "price",
-]  # fmt: skip
+SETTINGS = tuple(
+    name for name, parameter in inspect.signature(start).parameters.items()
+    if parameter.kind is parameter.KEYWORD_ONLY
+)  # fmt: skip
+"""The keywords that `start`, `measure` and the Explorer take."""
 
 
 def measure(endpoint: "str | Endpoint", *, progress: bool | None = None, **settings: Any) -> Run:

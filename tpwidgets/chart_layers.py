@@ -292,7 +292,8 @@ _TELL = {
     f" + {_number('e2e_p50_ms', ' ms')}",
     "tokens": f"{_number('prompt_tokens_mean')} + ' in, '"
     f" + {_number('output_tokens_mean')} + ' out'",
-    "client error": f"{_number('client_error_p99_ms', ' ms')} + ' (p99), merged '"
+    "client error": "(datum.client_error_p99_ms < 0.001 ? 'below 0.001 ms' : "
+    f"{_number('client_error_p99_ms', ' ms')}) + ' (p99), merged '"
     f" + {_number('merged_pct', ' %')}",
 }
 """The tooltip, line by line."""

@@ -30,7 +30,7 @@ COLUMNS = (
     "user_tps_p50", "user_tps_p50_lo", "user_tps_p50_hi", "tpot_p50_ms", "e2e_p50_ms",
     "in_flight_mean", "client_error_p99_ms", "merged_pct", "prompt_tokens_mean",
     "output_tokens_mean", "input_per_output", "cached_pct", "provisional", "client_limited",
-    "note",
+    "note", "own_cost", "usd", "usd_lo", "usd_hi",
 )  # fmt: skip
 """What the charts read of an operating point; other columns needn't travel to the browser."""
 
@@ -307,10 +307,11 @@ def _cost(height: int) -> Spec:
 
     hourly = f"price_basis === 'hour' && {_PRICED}"
     fields = calculate(
-        v=f"!{_PRICED} ? null : {hourly} ? ({by_hour('output_tps')}) : ({by_token})",
+        v=f"datum.own_cost ? datum.usd : !{_PRICED} ? null"
+        f" : {hourly} ? ({by_hour('output_tps')}) : ({by_token})",
         # More throughput is less cost, so the interval's ends change places.
-        lo=f"{hourly} ? ({by_hour('output_tps_hi')}) : null",
-        hi=f"{hourly} ? ({by_hour('output_tps_lo')}) : null",
+        lo=f"datum.own_cost ? datum.usd_lo : {hourly} ? ({by_hour('output_tps_hi')}) : null",
+        hi=f"datum.own_cost ? datum.usd_hi : {hourly} ? ({by_hour('output_tps_lo')}) : null",
         firm="true",
         what="'$' + {v} + ' per 1M output tokens' + {interval}",
     )

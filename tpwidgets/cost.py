@@ -201,6 +201,12 @@ def cost_table(points: Iterable[Mapping[str, object]], price: Price) -> "pd.Data
     return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
 
 
+def own_cost(point: Mapping[str, object], price: Price | None) -> dict[str, object]:
+    """Return columns by which a chart draws a point at this price, whatever else is set there."""
+    value, lo, hi = usd_per_1m_output(point, price) if price is not None else (None, None, None)
+    return {"own_cost": True, "usd": value, "usd_lo": lo, "usd_hi": hi}
+
+
 def estimate(
     requests: int,
     prompt_tokens: float,

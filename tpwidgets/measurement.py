@@ -40,6 +40,8 @@ class Progress:
     levels: int = 0
     fraction: float = 0.0
     remaining_s: float | None = None
+    bad: bool = False
+    """Whether it ended for a reason that nobody asked for."""
 
 
 @dataclass
@@ -195,6 +197,7 @@ class Measurement:
         self._progress = Progress(
             state, text, None, len(run.windows), len(self.load.concurrency),
             1.0 if state == "done" else self._progress.fraction,
+            bad=state == "failed" or bool(self._state.broken),
         )  # fmt: skip
         self._future.set_result(run)
         self._tell()
@@ -264,8 +267,6 @@ class Measurement:
 
     def _listen(self, worker: Any, sweep: Any, ttft_s: float) -> None:
         """Take in what the worker sends until it ends, and steer it through the levels."""
-        from .metrics import operating_point
-
         meter = Meter()
         computed = told = 0.0
         pause_s = _POINT_S
@@ -282,16 +283,7 @@ class Measurement:
                     state.live = self._last_point()
                 e2e_s = meter.e2e_s or e2e_s
             if over or now - computed > pause_s:
-                rows = state.rows[: max(0, len(state.windows) - 2)]
-                # a window's last requests end after it: its row is made anew for a while
-                rows += [operating_point(state.samples, w) for w in state.windows[len(rows) :]]
-                point = None
-                if state.open_window is not None:
-                    point = operating_point(state.samples, state.open_window, provisional=True)
-                    if point["n"]:
-                        rows.append(point)
-                with self._lock:
-                    state.rows = rows
+                point = self._compute_rows()
                 computed = time.monotonic()
                 pause_s = max(_POINT_S, 10 * (computed - now))  # many requests: less often
                 going_on = not (self._finished or state.broken or self._stop.is_set())
@@ -300,6 +292,23 @@ class Measurement:
             if now - told > _UPDATE_S:
                 told = now
                 self._report_level(sweep, e2e_s, now - self._level_began)
+
+    def _compute_rows(self) -> dict[str, Any] | None:
+        """Make the rows as far as they are known; return that of the window still open, if any."""
+        from .metrics import operating_point
+
+        state = self._state
+        rows = state.rows[: max(0, len(state.windows) - 2)]
+        # a window's last requests end after it: its row is made anew for a while
+        rows += [operating_point(state.samples, w) for w in state.windows[len(rows) :]]
+        point = None
+        if state.open_window is not None:
+            point = operating_point(state.samples, state.open_window, provisional=True)
+            if point["n"]:
+                rows.append(point)
+        with self._lock:
+            state.rows = rows
+        return point
 
     def _take(self, batch: list[dict[str, Any]]) -> bool:
         """File what came; return whether the level under way is over."""
@@ -326,17 +335,15 @@ class Measurement:
     def _report_level(self, sweep: Any, e2e_s: float, spent_s: float) -> None:
         levels = self.load.concurrency
         index = min(sweep.index, len(levels) - 1)
-        costs = [sweep.level_s(level, e2e_s) for level in levels]
-        here = min(spent_s, 0.95 * costs[index]) if sweep.index < len(levels) else costs[index]
-        fraction = (sum(costs[:index]) + here) / sum(costs)
         left = sweep.remaining_s(e2e_s, spent_s)
         settling = "" if self._state.open_window is not None else " (settling)"
         text = f"level {levels[index]} of {max(levels)}{settling}, {left:.0f} s left"
         if sweep.index >= len(levels):
             text = "finishing: the last requests are coming in"
         self._progress = Progress(
-            "running", text, levels[index], index + 1, len(levels), fraction, left
-        )
+            "running", text, levels[index], index + 1, len(levels),
+            sweep.fraction(e2e_s, spent_s), left,
+        )  # fmt: skip
         self._tell()
 
     def _last_point(self) -> Live:

@@ -59,6 +59,13 @@ class Sweep:
         # a level that takes longer than thought takes nothing from those after it
         return max(0.0, left[0] - spent_s) + sum(left[1:]) if left else 0.0
 
+    def fraction(self, e2e_s: float, spent_s: float) -> float:
+        """Estimate how much of the sweep is done, from 0 to 1; a level is full only at its end."""
+        costs = [self.level_s(level, e2e_s) for level in self._load.concurrency]
+        index = max(0, self._index)
+        here = min(spent_s, 0.95 * costs[index]) if index < len(costs) else 0.0
+        return (sum(costs[:index]) + here) / sum(costs)
+
     def level_s(self, concurrency: int, e2e_s: float) -> float:
         """Estimate how long a level takes: one generation to settle, then the window."""
         load = self._load

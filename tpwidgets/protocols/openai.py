@@ -46,56 +46,57 @@ def _read(event: bytes, judge: Any) -> Delta:
     return delta
 
 
-class Chat:
+class _OpenAI:
+    """What both protocols share: everything but where prompt and text stand."""
+
+    def body(self, model: str, prompt: str, output_tokens: int) -> dict[str, Any]:
+        """Return a streaming request for at most `output_tokens` tokens."""
+        return {
+            "model": model,
+            **self._prompt(prompt),
+            "max_tokens": output_tokens,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+
+    def read(self, event: bytes) -> Delta:
+        """Say what an event's data means; raises ValueError if it isn't this protocol's."""
+        return _read(event, self._judge)
+
+    def _prompt(self, prompt: str) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def _judge(self, choice: dict[str, Any]) -> tuple[bool, bool]:
+        """Tell whether a choice carries a token, and whether that is output, not reasoning."""
+        raise NotImplementedError
+
+
+class Chat(_OpenAI):
     """POST {base}/chat/completions."""
 
     name = "chat"
     path = "chat/completions"
     prompt_at: tuple[str | int, ...] = ("messages", 0, "content")
 
-    def body(self, model: str, prompt: str, output_tokens: int) -> dict[str, Any]:
-        """Return a streaming request for at most `output_tokens` tokens."""
-        return {
-            "model": model,
-            "messages": [{"role": "user", "content": prompt}],
-            "max_tokens": output_tokens,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
+    def _prompt(self, prompt: str) -> dict[str, Any]:
+        return {"messages": [{"role": "user", "content": prompt}]}
 
-    def read(self, event: bytes) -> Delta:
-        """Say what an event's data means; raises ValueError if it isn't this protocol's."""
-        return _read(event, self._judge)
-
-    @staticmethod
-    def _judge(choice: dict[str, Any]) -> tuple[bool, bool]:
+    def _judge(self, choice: dict[str, Any]) -> tuple[bool, bool]:
         delta = choice.get("delta") or {}
         output = any(delta.get(key) for key in ("content", "tool_calls", "refusal"))
         return output or bool(delta.get("reasoning_content") or delta.get("reasoning")), output
 
 
-class Completions:
+class Completions(_OpenAI):
     """POST {base}/completions."""
 
     name = "completions"
     path = "completions"
     prompt_at: tuple[str | int, ...] = ("prompt",)
 
-    def body(self, model: str, prompt: str, output_tokens: int) -> dict[str, Any]:
-        """Return a streaming request for at most `output_tokens` tokens."""
-        return {
-            "model": model,
-            "prompt": prompt,
-            "max_tokens": output_tokens,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
+    def _prompt(self, prompt: str) -> dict[str, Any]:
+        return {"prompt": prompt}
 
-    def read(self, event: bytes) -> Delta:
-        """Say what an event's data means; raises ValueError if it isn't this protocol's."""
-        return _read(event, self._judge)
-
-    @staticmethod
-    def _judge(choice: dict[str, Any]) -> tuple[bool, bool]:
+    def _judge(self, choice: dict[str, Any]) -> tuple[bool, bool]:
         token = bool(choice.get("text"))
         return token, token

@@ -16,7 +16,6 @@ class Outcome:
     """Token chunks that share their stamp, hence their read, with the token chunk before."""
     events: int = 0
     usage: Usage = field(default_factory=Usage)
-    has_usage: bool = False
     finish_reason: str | None = None
     error: str | None = None
     done: bool = False
@@ -64,7 +63,7 @@ class StreamReader:
             if delta.output and outcome.first_output_ns is None:
                 outcome.first_output_ns = stamp
         if delta.usage is not None:
-            outcome.usage, outcome.has_usage = delta.usage, True
+            outcome.usage = delta.usage
         outcome.finish_reason = delta.finish_reason or outcome.finish_reason
         outcome.error = outcome.error or delta.error
         outcome.done = outcome.done or delta.done

@@ -25,11 +25,6 @@ _FIRST = "(the server's first)"
 class Controls(w.VBox):
     """Everything that is set before a measurement."""
 
-    SETTINGS = (
-        "model", "concurrency", "prompt_tokens", "output_tokens", "requests", "seconds",
-        "timeout_s", "protocol", "api_key_env", "headers", "extra_body", "price",
-    )  # fmt: skip
-
     def __init__(self, target: str | Endpoint, given: dict[str, Any]) -> None:
         self._lock = threading.RLock()
         self.keep_price = False
@@ -69,7 +64,6 @@ class Controls(w.VBox):
             row.add_class("tp-row")
         loads.children = [*loads.children, self._more_button]
         super().__init__([self._row, self._hint, loads, self._settings])
-        self.layout.overflow = "visible"
 
     # -- values --------------------------------------------------------------------------------
 

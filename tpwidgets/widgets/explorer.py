@@ -3,11 +3,10 @@
 import threading
 from contextlib import suppress
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import ipywidgets as w
 
-from ..api import start
+from ..api import SETTINGS, start
 from ..conditions import one_line
 from ..endpoints import Endpoint
 from ..errors import TpwidgetsError, refuse_unknown
@@ -16,9 +15,9 @@ from ..measurement import Measurement
 from ..run import Run, escape
 from . import texts
 from .controls import Controls
+from .history import History
 from .result import Result
 
-_KEEP_RUNS = 5
 _SETTLE_S = 0.3
 """How long a press waits for values that were typed before it and are still on their way."""
 _BY_CELL: dict[str, list["Explorer"]] = {}
@@ -42,13 +41,10 @@ class Explorer(w.VBox):
     """
 
     def __init__(self, endpoint: str | Endpoint = "vllm-llama-70b", **settings: Any) -> None:
-        unknown = [name for name in settings if name not in Controls.SETTINGS]
-        refuse_unknown(unknown, Controls.SETTINGS, "Explorer()")
+        refuse_unknown([name for name in settings if name not in SETTINGS], SETTINGS, "Explorer()")
         self._lock = threading.RLock()
         self._measurement: Measurement | None = None
-        self._runs: list[Run] = []
-        self._names: WeakKeyDictionary[Run, str] = WeakKeyDictionary()
-        self._count = 0
+        self._history = History()
         self._closed = self._starting = False
         self._execution: str | None = None
         self.controls = Controls(endpoint, settings)
@@ -77,12 +73,12 @@ class Explorer(w.VBox):
         measurement = self._measurement
         if measurement is not None and not measurement.done:
             return measurement.run
-        return self._runs[-1] if self._runs else None
+        return self._history.last
 
     @property
     def runs(self) -> list[Run]:
-        """All runs that ended, oldest first."""
-        return list(self._runs)
+        """The last runs in which something was measured, oldest first."""
+        return list(self._history.runs)
 
     @property
     def measurement(self) -> Measurement | None:
@@ -116,7 +112,7 @@ class Explorer(w.VBox):
             w.Widget.close(widget)
 
     def __repr__(self) -> str:
-        return f"<Explorer: {self.controls.label}; {len(self._runs)} runs>"
+        return f"<Explorer: {self.controls.label}; {len(self._history.runs)} runs>"
 
     def _ipython_display_(self, **_: Any) -> None:
         """Show the dashboard and, below it, the place where each result stays as plain output."""
@@ -128,8 +124,8 @@ class Explorer(w.VBox):
             # dashboards of this same execution stay: a cell may show several side by side
             former = [e for e in shown if e is not self and e._execution != execution]
             self._execution = execution
-            if former and former[0] is shown[0]:
-                self._take_over(former.pop(0))
+            if former:
+                self._take_over(former[0])
             _BY_CELL[cell] = [e for e in shown if not e._closed and e is not self] + [self]
         display(w.Widget._repr_mimebundle_(self), raw=True)
         self._result.place()
@@ -229,8 +225,8 @@ class Explorer(w.VBox):
             return
         with self._lock:
             if measurement.done:
-                if self._keep(measurement):
-                    self._show_end(measurement)
+                self._keep(measurement)
+                self._show_end(measurement)
                 return
             progress = measurement.progress
             self._progress.value = progress.fraction
@@ -244,16 +240,9 @@ class Explorer(w.VBox):
                     one_line(measurement.conditions, rows), measurement.conditions
                 )
 
-    def _keep(self, measurement: Measurement) -> bool:
-        run = measurement.run
-        if run in self._runs:
-            return False
-        if run.windows:  # a run that was stopped before its first window pushes no other out
-            self._runs = [*self._runs, run][-_KEEP_RUNS:]
-            self._count += 1
-            self._names[run] = f"run {self._count}"
-            self.controls.keep_price = True
-        return True
+    def _keep(self, measurement: Measurement) -> None:
+        self._history.keep(measurement.run)
+        self.controls.keep_price = bool(self._history.runs)
 
     def _show_end(self, measurement: Measurement) -> None:
         run, progress = measurement.run, measurement.progress
@@ -262,12 +251,12 @@ class Explorer(w.VBox):
         self._draw([])
         self.board.commit()
         self._progress.value = progress.fraction
-        failed = progress.state == "failed" or progress.text.startswith("ended early")
         text = progress.text if progress.text != progress.state else _what_there_is(run)
-        self._ended(progress.state, text, bad=failed)
+        self._ended(progress.state, text, bad=progress.bad)
         if run.windows:
-            self._explain(run)
-            self._result.show(run, self.controls.price.value)
+            self._result.show(run)
+        if self._history.last is not None:
+            self._explain(self._history.last)
 
     def _ended(self, state: str, text: str, *, bad: bool = True) -> None:
         with self._lock:
@@ -276,18 +265,17 @@ class Explorer(w.VBox):
 
     def _draw(self, rows: list[dict[str, Any]]) -> None:
         """Draw the rows of the run under way over the earlier ones, or the last run as current."""
-        runs = [(run_label(self._names[run], run), run.rows) for run in self._runs]
-        if self._measurement is not None and not self._measurement.done:
-            runs.append((f"run {self._count + 1}", rows))
-        last = len(runs) - 1
-        self.board.update(
-            {**row, "run": label, "current": i == last}
-            for i, (label, of_run) in enumerate(runs)
-            for row in of_run
-        )
+        measurement, last = self._measurement, self._history.last
+        if measurement is not None and not measurement.done:
+            marks = {"run": self._history.next_name, "current": True}
+            drawn = self._history.rows(measurement.endpoint.label, None)
+            self.board.update(drawn + [row | marks for row in rows])
+        elif last is not None:
+            self.board.update(self._history.rows(last.conditions["endpoint"], last))
 
     def _explain(self, run: Run) -> None:
-        self._answer.value = f"<b>{escape(run.answer(self.controls.price.value))}</b>"
+        newest = self._measurement.run if self._measurement is not None else run
+        self._answer.value = f"<b>{escape(self._history.answer(run, newest))}</b>"
         self._conditions.value = texts.conditions(run.conditions_line, run.conditions)
 
     # -- callbacks -----------------------------------------------------------------------------
@@ -303,12 +291,16 @@ class Explorer(w.VBox):
         with self._lock:
             if self._measurement is not None and not self._measurement.done:
                 self._measurement.price = self.controls.price.value
-            elif self._runs and not self._starting:
-                run = self._runs[-1]
-                run.price = self.controls.price.value
-                if run.windows:
-                    self._explain(run)
-                    self._result.show(run, run.price)
+            elif self._history.last is not None and not self._starting:
+                self._history.last.price = self.controls.price.value
+                self._show_last()
+
+    def _show_last(self) -> None:
+        last = self._history.last
+        if last is not None:
+            self._draw([])
+            self._explain(last)
+            self._result.show(last)
 
     def _copy_code(self, _: Any) -> None:
         try:
@@ -334,9 +326,9 @@ class Explorer(w.VBox):
         self._extra.value = (
             "<code>explorer.run.points</code> (a row per level; name your dashboard: "
             "<code>explorer = tp.Explorer()</code>)"
-            f'<div style="overflow-x:auto">{run.points.to_html(index=False, na_rep="–")}</div>'
+            f'<div style="overflow-x:auto">{_table(run.points)}</div>'
             f"<code>explorer.run.requests</code> ({len(run.requests):,} rows; the last five)"
-            f'<div style="overflow-x:auto">{head.to_html(index=False, na_rep="–")}</div>'
+            f'<div style="overflow-x:auto">{_table(head)}</div>'
         )
 
     def _save_run(self, _: Any) -> None:
@@ -362,24 +354,13 @@ class Explorer(w.VBox):
             if pending.done:
                 former._keep(pending)
         with self._lock:
-            self._runs = [*former.runs, *self._runs][-_KEEP_RUNS:]
-            self._names.update(former._names)
-            self._count += former._count
-            self.controls.keep_price = bool(self._runs)
-            if self._runs:
-                self._draw([])
-                if self._runs[-1].windows:
-                    self._explain(self._runs[-1])
-                    self._result.show(self._runs[-1], self.controls.price.value)
+            self._history.adopt(former._history)
+            self.controls.keep_price = bool(self._history.runs)
+            self._show_last()
 
 
-def run_label(name: str, run: Run) -> str:
-    """Name a run for the legend: its number and what sets it apart."""
-    c = run.conditions
-    return (
-        f"{name}: {c.get('model') or c.get('endpoint')}, "
-        f"{c['prompt_tokens_asked']} → {c['output_tokens_asked']} tok"
-    )
+def _table(frame: Any) -> str:
+    return str(frame.to_html(index=False, na_rep="–", border=0))
 
 
 def _what_there_is(run: Run) -> str:

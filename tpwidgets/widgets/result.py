@@ -3,7 +3,6 @@
 import threading
 from typing import Any
 
-from ..cost import Price
 from ..run import Run
 
 _EMPTY = {"text/plain": "", "text/html": ""}
@@ -17,7 +16,7 @@ class Result:
 
     def __init__(self) -> None:
         self._handles: list[Any] = []
-        self._wanted: tuple[Run, Price | None] | None = None
+        self._wanted: Run | None = None
         self._drawn: dict[str, str] = _EMPTY
         self._lock = threading.Lock()
         self._drawing = False
@@ -36,10 +35,10 @@ class Result:
 
         threading.Thread(target=importlib.import_module, args=("vl_convert",), daemon=True).start()
 
-    def show(self, run: Run, price: Price | None) -> None:
+    def show(self, run: Run) -> None:
         """Fill the place; returns at once."""
         with self._lock:
-            self._wanted = (run, price)
+            self._wanted = run
             if self._drawing:
                 return
             self._drawing = True
@@ -55,7 +54,7 @@ class Result:
                     self._drawing = False
                     return
             try:
-                self._drawn = result_bundle(*wanted)
+                self._drawn = result_bundle(wanted)
             except Exception:
                 with self._lock:
                     self._drawing = False

@@ -57,7 +57,7 @@ def tiles(live: Live | None) -> str:
         (_rate(live.output_tps, " tok/s"), "whole system"),
         (_rate(live.rps, " req/s"), "requests"),
         (str(live.in_flight), "in flight"),
-        (str(live.errors), "errors"),
+        (str(live.errors), "errors in all"),
     )
     row = "".join(
         f"<td><b>{escape(value)}</b><br><small>{escape(name)}</small></td>" for value, name in cells

@@ -1,0 +1,62 @@
+"""The runs that a dashboard keeps beside each other."""
+
+import pytest
+
+from tpwidgets.cost import Price, usd_per_1m_output
+from tpwidgets.run import Run
+from tpwidgets.samples import Sample, Window
+from tpwidgets.widgets.history import History
+
+pytestmark = pytest.mark.quick
+
+
+def run(endpoint: str = "here", price: Price | None = None, windows: int = 1) -> Run:
+    ok = [
+        Sample(f"{i}", 0, 1, sent_s=i, token_ms=[100.0, 200.0], prompt_tokens=8, output_tokens=2)
+        for i in range(1, 5)
+    ]
+    conditions = {"endpoint": endpoint, "prompt_tokens_asked": 8, "output_tokens_asked": 2}
+    return Run(ok, [Window(1, 1.0, 5.0)] * windows, conditions, price=price)
+
+
+def test_empty_presses_push_nothing_out() -> None:
+    history, good = History(), run()
+    history.keep(good)
+    for _ in range(9):
+        history.keep(run(windows=0))
+    assert history.runs == [good]
+    history.keep(good)
+    assert history.runs == [good]
+
+
+def test_names_stay_when_old_runs_go_and_when_another_dashboard_takes_over() -> None:
+    history = History()
+    runs = [run() for _ in range(7)]
+    for each in runs:
+        history.keep(each)
+    assert history.runs == runs[2:]
+    assert history.rows("here", runs[-1])[-1]["run"].startswith("run 7:")
+    heir = History()
+    heir.adopt(history)
+    assert heir.next_name == "run 8"
+    assert heir.rows("here", None)[0]["run"].startswith("run 3:")
+
+
+def test_a_run_of_another_endpoint_keeps_its_own_price() -> None:
+    price = Price.per_hour(10)
+    history, there, here = History(), run("there", price), run("here", Price.per_token(20))
+    history.keep(there)
+    history.keep(here)
+    first, second = history.rows("here", here)
+    assert first["own_cost"]
+    assert first["usd"] == usd_per_1m_output(there.rows[0], price)[0]
+    assert first["usd"] != 20
+    assert "own_cost" not in second
+    assert [first["current"], second["current"]] == [False, True]
+
+
+def test_an_answer_that_could_be_anothers_is_named() -> None:
+    history, one = History(), run()
+    history.keep(one)
+    assert history.answer(one, one) == one.answer()
+    assert history.answer(one, run(windows=0)).startswith("run 1: ")

@@ -1,0 +1,69 @@
+"""The runs that a dashboard keeps side by side."""
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from ..cost import own_cost
+from ..run import Run
+
+_KEEP = 5
+
+
+class History:
+    """The last few runs, each with the name that it keeps."""
+
+    def __init__(self) -> None:
+        self.runs: list[Run] = []
+        """Oldest first."""
+        self._names: WeakKeyDictionary[Run, str] = WeakKeyDictionary()
+        self._count = 0
+
+    @property
+    def last(self) -> Run | None:
+        """The newest run in which something was measured."""
+        return self.runs[-1] if self.runs else None
+
+    @property
+    def next_name(self) -> str:
+        """What the run under way will be called."""
+        return f"run {self._count + 1}"
+
+    def keep(self, run: Run) -> None:
+        """Keep a run; one that was stopped before its first window pushes no other out."""
+        if run.windows and run not in self.runs:
+            self._names[run] = self.next_name
+            self._count += 1
+            self.runs = [*self.runs, run][-_KEEP:]
+
+    def adopt(self, former: "History") -> None:
+        """Put another history before this one."""
+        self.runs = [*former.runs, *self.runs][-_KEEP:]
+        self._names.update(former._names)
+        self._count += former._count
+
+    def rows(self, endpoint: str | None, current: Run | None) -> list[dict[str, Any]]:
+        """Return the rows that a board draws.
+
+        Parameters
+        ----------
+        endpoint : str, optional
+            Whose price stands above: runs of another endpoint are drawn at their own.
+        current : Run, optional
+            The one that is not pale.
+        """
+        drawn = []
+        for run in self.runs:
+            marks: dict[str, Any] = {"run": self._label(run), "current": run is current}
+            own = run.conditions["endpoint"] != endpoint
+            drawn += [row | marks | (own_cost(row, run.price) if own else {}) for row in run.rows]
+        return drawn
+
+    def answer(self, run: Run, newest: Run | None) -> str:
+        """Return a run's answer, with its name before it where it could be taken for another's."""
+        alone = self._count == 1 and newest is run
+        return run.answer() if alone else f"{self._names[run]}: {run.answer()}"
+
+    def _label(self, run: Run) -> str:
+        c = run.conditions
+        lengths = f"{c['prompt_tokens_asked']} → {c['output_tokens_asked']} tok"
+        return f"{self._names[run]}: {c.get('model') or c.get('endpoint')}, {lengths}"
