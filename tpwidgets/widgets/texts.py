@@ -18,8 +18,8 @@ STYLE = """<style>
 .tp-row .widget-hbox {align-items: center; flex-flow: row wrap;}
 .tp-more button, .tp-more {background: none; color: var(--jp-ui-font-color2, inherit);}
 .tp-conditions .widget-html-content {line-height: 1.45;}
-.tp-tiles table {border-collapse: collapse; line-height: 1.25;}
-.tp-tiles td {padding: 2px 22px 2px 0; vertical-align: top;}
+.tp-tiles .widget-html-content > div {display: flex; flex-flow: row wrap; gap: 2px 22px;
+  line-height: 1.25; padding: 2px 0;}
 .tp-tiles b {font-size: 17px; font-weight: 600; font-variant-numeric: tabular-nums;
   color: var(--jp-ui-font-color0, inherit);}
 .tp-tiles small, .tp-conditions, .tp-estimate {font-size: 12px;
@@ -33,7 +33,7 @@ STYLE = """<style>
   margin: 6px 0;}
 .tp-conditions dd {margin: 0; overflow-wrap: anywhere;}
 .tp-explorer .widget-html-content {overflow-wrap: anywhere;}
-.tp-extra table, .tp-tiles table {overflow-wrap: normal; white-space: nowrap;}
+.tp-extra table, .tp-tiles span {overflow-wrap: normal; white-space: nowrap;}
 </style>"""
 
 _NAMES = {
@@ -59,15 +59,10 @@ def tiles(live: Live | None) -> str:
         (str(live.in_flight), "in flight"),
         (str(live.errors), "errors in all"),
     )
-    row = "".join(
-        f"<td><b>{escape(value)}</b><br><small>{escape(name)}</small></td>" for value, name in cells
-    )
-    at = (
-        ""
-        if live.concurrency is None
-        else f"<td><small>at {live.concurrency} concurrent</small></td>"
-    )
-    return f"<table><tr>{row}{at}</tr></table>"
+    figures = [f"<b>{escape(value)}</b><br><small>{escape(name)}</small>" for value, name in cells]
+    if live.concurrency is not None:
+        figures.append(f"<small>at {live.concurrency} concurrent</small>")
+    return "<div>" + "".join(f"<span>{figure}</span>" for figure in figures) + "</div>"
 
 
 def so_far(live: Live, price: Price | None) -> str:
