@@ -1,6 +1,7 @@
 """The closed loop in virtual time: every moment is exact, and nothing waits."""
 
 import asyncio
+from array import array
 from collections.abc import Callable
 from itertools import pairwise
 from random import Random
@@ -45,7 +46,7 @@ class Bench:
         self.turns: dict[int, int] = {}
         self._takes, self._judge = takes, judge
         self.aio = asyncio.get_running_loop()
-        self.loop = ClosedLoop(self._request, self.aio.time, self._emit, lambda sample: 0.5)
+        self.loop = ClosedLoop(self._request, self.aio.time, self._emit)
         self._wait: list[tuple[str, asyncio.Event]] = []
 
     def _emit(self, message: dict[str, Any]) -> None:
@@ -71,14 +72,14 @@ class Bench:
         took = self.aio.time() - begun
         self.flying.append((begun, self.aio.time()))
         sample = Sample(f"{slot}-{turn}", slot, 0, status=status, sent_s=begun)
-        sample.token_ms = [took * 1000] if status == "ok" else []
+        sample.token_ms = array("d", [took * 1000] if status == "ok" else [])
         sample.ended_ms = took * 1000
         sample.message = "" if status in ("ok", "stopped") else f"said {status}"
         return sample, pause
 
     @property
     def samples(self) -> list[Sample]:
-        return [Sample(**m["sample"]) for m in self.messages if "sample" in m]
+        return [m["sample"] for m in self.messages if "sample" in m]
 
     @property
     def windows(self) -> list[Window]:
@@ -126,7 +127,6 @@ def test_a_level_counts_what_was_asked_once_every_user_was_refilled() -> None:
         ]
         assert window.closed
         assert window.note == ""
-        assert window.client_error_ms == [0.5] * 10
         await drained(bench)
         assert {s.phase for s in bench.samples if s.ended_s > window.end_s} == {"cooldown"}
         assert bench.count("level_over") == bench.count("idle") == 1
@@ -356,7 +356,7 @@ def test_the_live_view_leaves_the_window_alone() -> None:
         assert live["in_flight"] == 2
         await bench.until("level_over")
         assert len(bench.loop.live["window"] or []) == 0
-        assert len(bench.windows[0].client_error_ms) == 500
+        assert len(bench.samples) >= 500
         assert bench.windows[0].in_flight_mean == pytest.approx(2.0)
         await drained(bench)
 

@@ -317,7 +317,7 @@ class Measurement:
         with self._lock:
             for item in batch:
                 if "sample" in item:
-                    sample = Sample(**item["sample"])
+                    sample: Sample = item["sample"]
                     state.samples.append(sample)
                     if sample.status not in ("ok", "stopped"):
                         state.errors += 1

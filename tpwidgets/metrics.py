@@ -99,7 +99,7 @@ def operating_point(samples: Sequence[Sample], window: Window, *, provisional: b
         "window_end_s": float(window.end_s),
         "window_s": float(window.end_s - window.start_s),
         "in_flight_mean": window.in_flight_mean or None,
-        "client_error_p99_ms": percentile(np.asarray(window.client_error_ms, dtype=float), 0.99),
+        "client_error_p99_ms": percentile(_array(s.client_error_ms for s in ended), 0.99),
         "provisional": provisional,
     }
     row |= _outcomes(ended)

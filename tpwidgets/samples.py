@@ -5,6 +5,7 @@ the worker's monotonic clock; ``*_s`` in seconds since the worker's clock began,
 milliseconds since the request was handed to the socket ("sent").
 """
 
+from array import array
 from dataclasses import dataclass, field
 
 
@@ -27,12 +28,18 @@ class Sample:
     sent_s: float = 0.0
     connect_ms: float | None = None
     """How long opening the connection took (DNS, TCP, TLS), before `sent`; None if reused."""
+    dns_ms: float | None = None
+    tcp_ms: float | None = None
+    tls_ms: float | None = None
+    """The parts of `connect_ms`, as far as they were there and could be told apart."""
     reused_connection: bool = False
+    write_ms: float | None = None
+    """sent → the system has taken the request's last byte."""
     headers_ms: float | None = None
     """sent → response headers (not TTFT)."""
     ttfo_ms: float | None = None
     """sent → first non-reasoning output."""
-    token_ms: list[float] = field(default_factory=list)
+    token_ms: "array[float]" = field(default_factory=lambda: array("d"))
     """sent → arrival of each chunk that carried content, reasoning or a tool call."""
     ended_ms: float = 0.0
     """sent → [DONE], close or failure."""
@@ -40,6 +47,11 @@ class Sample:
     cached_tokens: int | None = None
     output_tokens: int | None = None
     reasoning_tokens: int | None = None
+    server_queue_ms: float | None = None
+    server_prefill_ms: float | None = None
+    server_decode_ms: float | None = None
+    server_total_ms: float | None = None
+    """The server's own numbers, where it gives them."""
     first_chunk_tokens: int = 1
     requested_tokens: int = 0
     token_source: str = "usage"  # noqa: S105
@@ -49,6 +61,12 @@ class Sample:
     """Token chunks whose stamp they share with an earlier chunk of the same socket read."""
     stamp: str = "kernel"
     """Where arrivals were stamped: ``kernel``, ``socket`` or ``httpx``."""
+    client_error_ms: float = 0.0
+    """How wrong its stamps can be, at most, as far as the client can tell."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.token_ms, array):
+            self.token_ms = array("d", self.token_ms)
 
     @property
     def ended_s(self) -> float:
@@ -88,8 +106,6 @@ class Window:
     end_s: float
     in_flight_mean: float = 0.0
     """Time-weighted mean of requests in flight inside the window."""
-    client_error_ms: list[float] = field(default_factory=list)
-    """How late stamps can have been, sampled through the window."""
     closed: bool = False
     note: str = ""
     """Why the level ended other than as asked (stopped, failures, time); empty otherwise."""

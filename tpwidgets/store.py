@@ -4,7 +4,7 @@ import gzip
 import json
 import os
 import zlib
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FORMAT = "tpwidgets.run/1"
+_SAMPLE = [field.name for field in fields(Sample)]
 
 
 def save(run: Run, path: str | Path) -> Path:
@@ -34,7 +35,7 @@ def save(run: Run, path: str | Path) -> Path:
         "price": asdict(run.price) if run.price else None,
         "conditions": run.conditions,
         "windows": [asdict(window) for window in run.windows],
-        "samples": [asdict(sample) for sample in run.samples],
+        "samples": [_plain(sample) for sample in run.samples],
     }
     data = json.dumps(document, separators=(",", ":")).encode()
     if target.suffix == ".gz":
@@ -82,6 +83,11 @@ def load(path: str | Path) -> Run:
         if isinstance(error, SettingsError):
             raise
         raise SettingsError(f"path {str(source)!r} holds no run of tpwidgets.") from None
+
+
+def _plain(sample: Sample) -> dict[str, Any]:
+    values = {name: getattr(sample, name) for name in _SAMPLE}
+    return values | {"token_ms": [round(ms, 4) for ms in sample.token_ms]}
 
 
 def _each(kind: Any, rows: list[dict[str, Any]]) -> "Iterator[Any]":

@@ -6,7 +6,7 @@ request and returns its sample.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..samples import Sample, Window
@@ -40,8 +40,6 @@ class ClosedLoop:
     emit : callable
         Takes messages: ``{"sample": …}``, ``{"window": …}``,
         ``{"level_over": True}``, ``{"broken": …}``, ``{"idle": True}``.
-    client_error_ms : callable
-        How wrong a sample's stamps can be; asked when it ends inside the window.
     """
 
     def __init__(
@@ -49,10 +47,8 @@ class ClosedLoop:
         request: Callable[[int], Awaitable[tuple[Sample, float]]],
         now: Callable[[], float],
         emit: Callable[[dict[str, Any]], None],
-        client_error_ms: Callable[[Sample], float],
     ) -> None:
         self._request, self._now, self._emit = request, now, emit
-        self._client_error_ms = client_error_ms
         self._slots: dict[int, asyncio.Task[None]] = {}
         self._pausing: set[int] = set()
         self._size = 0
@@ -108,9 +104,7 @@ class ClosedLoop:
         window = None
         if self._window is not None:
             self._integrate()
-            shown = self._measured(self._window)
-            # the latest will do for a live view: copying all of them ten times a second adds up
-            window = asdict(replace(shown, client_error_ms=shown.client_error_ms[-200:]))
+            window = asdict(self._measured(self._window))
         return {
             "now_s": self._now(),
             "concurrency": self._level.concurrency,
@@ -170,10 +164,9 @@ class ClosedLoop:
         if window is not None and sample.ended_s > window.start_s and sample.status != "stopped":
             sample.phase = "measured"
             self._counted += 1
-            window.client_error_ms.append(self._client_error_ms(sample))
         elif not self._size or self._closed:
             sample.phase = "cooldown"
-        self._emit({"sample": asdict(sample)})
+        self._emit({"sample": sample})
         if sample.status in ("ok", "rate_limited"):
             self._failures = 0
         elif sample.status != "stopped":

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import traceback
+from array import array
 from contextlib import suppress
 from typing import Any
 
@@ -57,6 +58,8 @@ class Requester:
         self._run = assignment["run"]
         self._rng = random.Random(assignment["seed"])
         self._number = 0
+        self.lag_ms = 0.0
+        """How late the loop was of late; set by whoever measures it."""
         self.chunks = 0
         """Events seen so far, for the live view; what they hold is read later."""
         timeout = httpx.Timeout(self._timeout_s, connect=min(self._timeout_s, 10.0))
@@ -152,6 +155,9 @@ class Requester:
             sample.stamp = "httpx" if not direct else "kernel" if KERNEL_STAMPS else "socket"
             return
         sample.stamp = exchange.stamp
+        # kernel stamps err by the clocks' offset, others by how late the loop got round to them
+        late_ms = self._clock.error_ns / 1e6 if sample.stamp == "kernel" else self.lag_ms
+        sample.client_error_ms = late_ms
         sample.reused_connection = exchange.reused
         if exchange.connect_ns is not None:
             sample.connect_ms = exchange.connect_ns / 1e6
@@ -194,7 +200,7 @@ def _judge(sample: Sample, outcome: Outcome, raw: bytes) -> None:
 
 
 def _record(sample: Sample, outcome: Outcome, sent_ns: int) -> None:
-    sample.token_ms = [round((ns - sent_ns) / 1e6, 4) for ns in outcome.token_ns]
+    sample.token_ms = array("d", [(ns - sent_ns) / 1e6 for ns in outcome.token_ns])
     if outcome.first_output_ns is not None:
         sample.ttfo_ms = (outcome.first_output_ns - sent_ns) / 1e6
     sample.merged_chunks = outcome.merged
@@ -240,7 +246,6 @@ class Worker:
     def __init__(self, out: "queue.SimpleQueue[dict[str, Any] | None]") -> None:
         self._out = out
         self._clock = Clock()
-        self._lag_ms = 0.0
         self._batch: list[dict[str, Any]] = []
         self._requester: Requester | None = None
         self._loop: ClosedLoop | None = None
@@ -270,9 +275,7 @@ class Worker:
         do = message.pop("do")
         if do == "assignment":
             self._requester = Requester(message, self._clock)
-            self._loop = ClosedLoop(
-                self._requester, self._requester.now, self._emit, self._client_error_ms
-            )
+            self._loop = ClosedLoop(self._requester, self._requester.now, self._emit)
             gc.collect()
             gc.freeze()  # what is there stays: the collector need not walk it amid a run
         elif self._loop is None or self._requester is None:
@@ -304,17 +307,14 @@ class Worker:
         self._out.put({"batch": self._batch, "live": live, "last": last})
         self._batch = []
 
-    def _client_error_ms(self, sample: Sample) -> float:
-        """How wrong a stamp can be: the clocks' offset for kernel stamps, else the loop's lag."""
-        return self._clock.error_ns / 1e6 if sample.stamp == "kernel" else self._lag_ms
-
     async def _beat(self) -> None:
         due, flush_at = time.perf_counter(), 0.0
         while True:
             due += _BEAT_S
             await asyncio.sleep(due - time.perf_counter())
             now = time.perf_counter()
-            self._lag_ms = max(0.0, (now - due) * 1000)
+            if self._requester is not None:
+                self._requester.lag_ms = max(0.0, (now - due) * 1000)
             due = max(due, now - _BEAT_S)
             self._clock.measure()
             if now >= flush_at:
