@@ -87,7 +87,7 @@ def load(path: str | Path) -> Run:
 
 def _plain(sample: Sample) -> dict[str, Any]:
     values = {name: getattr(sample, name) for name in _SAMPLE}
-    return values | {"token_ms": [round(ms, 4) for ms in sample.token_ms]}
+    return values | {"token_ms": list(sample.token_ms)}
 
 
 def _each(kind: Any, rows: list[dict[str, Any]]) -> "Iterator[Any]":

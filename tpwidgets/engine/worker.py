@@ -173,7 +173,7 @@ class Requester:
                 sample.status, sample.message = "ok", ""
             if sample.status == "ok":
                 _judge(sample, outcome, raw)
-                sample.ended_ms = round(((exchange.last_ns or now_ns) - sent_ns) / 1e6, 4)
+                sample.ended_ms = ((exchange.last_ns or now_ns) - sent_ns) / 1e6
             _record(sample, outcome, sent_ns)
             # role, usage and [DONE] events were counted as they came: take them out again
             self.chunks -= outcome.events - len(outcome.token_ns)
