@@ -1,0 +1,1 @@
+"""Benchmarks of tpwidgets as a measuring instrument; see README.md."""
