@@ -19,7 +19,10 @@ import pytest
 from hostile import END, PATIENCE_S, STREAM, Peer, Server, answer, chunk, response, token
 
 from tpwidgets.engine import transport as module
-from tpwidgets.engine.connection import KERNEL_STAMPS, Clock, Connection, Exchange, keep_stamping
+from tpwidgets.engine.connection import Connection
+from tpwidgets.engine.exchange import Exchange
+from tpwidgets.engine.selector import InlineSelector
+from tpwidgets.engine.stamps import KERNEL_STAMPS, Clock, keep_stamping
 from tpwidgets.engine.transport import StampedTransport
 
 pytestmark = pytest.mark.quick
@@ -51,9 +54,29 @@ def _stamping() -> Iterator[None]:
         yield
 
 
+def selector() -> InlineSelector | None:
+    """Return the running loop's selector, if it is ours."""
+    return getattr(asyncio.get_running_loop(), "ours", None)
+
+
+def loop() -> asyncio.AbstractEventLoop:
+    """Make a loop as the worker has it here."""
+    if not KERNEL_STAMPS:
+        return asyncio.new_event_loop()
+    ours = InlineSelector()
+    made = asyncio.SelectorEventLoop(ours)
+    made.ours = ours
+    return made
+
+
+def in_loop(main: Any) -> Any:
+    with asyncio.Runner(loop_factory=loop) as runner:
+        return runner.run(main)
+
+
 @asynccontextmanager
 async def client(timeout_s: float = PATIENCE_S) -> Any:
-    transport = StampedTransport(Clock(), trust_env=False)
+    transport = StampedTransport(Clock(), selector(), trust_env=False)
     failed: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
     async with httpx.AsyncClient(transport=transport, timeout=timeout_s) as session:
@@ -85,7 +108,7 @@ def run(
             return await asyncio.wait_for(use(session, listening), PATIENCE_S)
 
     with Server(script, **server) as listening:
-        return asyncio.run(main())
+        return in_loop(main())
 
 
 def repeat(*answers: bytes) -> Callable[[Peer], None]:
@@ -126,9 +149,11 @@ def test_connections_opened_ahead_are_used_and_no_more_are_opened() -> None:
     async def use(session: httpx.AsyncClient, server: Server) -> None:
         url = httpx.URL(server.url)
         await session.stamped.open(url, 70, PATIENCE_S)
-        assert len(session.stamped._idle["127.0.0.1", server.port]) == 70
+        assert len(session.stamped._idle["http", "127.0.0.1", server.port]) == 70
         posted = await asyncio.gather(*(post(session, server) for _ in range(70)))
-        assert all(exchange.connect_ns is None for _, exchange, _ in posted)
+        assert all(exchange.connect_ns for _, exchange, _ in posted)
+        again = [exchange for _, exchange, _ in posted if exchange.reused]
+        assert not again
         await session.stamped.open(url, 70, PATIENCE_S)
         assert len(server.peers) == 70
 
@@ -151,7 +176,7 @@ def test_connections_in_use_count_when_more_are_opened() -> None:
         while len(session.stamped._busy) < 2:
             await asyncio.sleep(0)
         await session.stamped.open(url, 3, PATIENCE_S)
-        assert len(session.stamped._idle["127.0.0.1", server.port]) == 1
+        assert len(session.stamped._idle["http", "127.0.0.1", server.port]) == 1
         go.set()
         await asyncio.gather(*posts)
 
@@ -305,7 +330,7 @@ def test_connect_refused() -> None:
             with pytest.raises(httpx.ConnectError):
                 await session.post(f"http://127.0.0.1:{port}")
 
-    asyncio.run(main())
+    in_loop(main())
 
 
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 70 + ".invalid"])
@@ -316,7 +341,7 @@ def test_a_name_that_leads_nowhere_is_a_connect_error(host: str) -> None:
             with pytest.raises(httpx.ConnectError):
                 await session.stamped._connect(url, PATIENCE_S)
 
-    asyncio.run(main())
+    in_loop(main())
 
 
 def test_silence_is_a_read_timeout_and_closes_the_connection() -> None:
@@ -546,7 +571,7 @@ def stalled(metronomes: list[Metronome]) -> tuple[list[list[int]], int, list[Exc
 
     servers = [Server(metronome).__enter__() for metronome in metronomes]
     try:
-        return asyncio.run(main())
+        return in_loop(main())
     finally:
         for server in servers:
             server.__exit__(None, None, None)
@@ -613,9 +638,9 @@ def test_a_clock_that_was_set_shows_for_a_while_in_the_error(
 
 
 def test_reads_without_a_stamp_of_the_kernel_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tpwidgets.engine import connection
+    from tpwidgets.engine import stamps
 
-    monkeypatch.setattr(connection, "_SO_TIMESTAMPNS", 2**15)  # no such option
+    monkeypatch.setattr(stamps, "_SO_TIMESTAMPNS", 2**15)  # no such option
     answered, exchange, _ = one(OK)
     assert answered.content == b"hello"
     assert exchange.stamp == "socket"
@@ -624,9 +649,7 @@ def test_reads_without_a_stamp_of_the_kernel_say_so(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("data", [OK, answer(50), b"HTTP/1.1 200 OK\r\n\r\nhello"])
 def test_without_kernel_stamps_at_all(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows and macOS take the other way; their bytes are the same."""
-    from tpwidgets.engine import connection
-
-    monkeypatch.setattr(connection, "KERNEL_STAMPS", False)
+    monkeypatch.setitem(globals(), "KERNEL_STAMPS", False)  # so `loop` makes an ordinary one
     answered, exchange, reads = one(data, close=b"length" not in data and b"chunked" not in data)
     assert exchange.stamp == "socket"
     assert answered.content == b"".join(piece for piece, _ in reads)
@@ -660,18 +683,19 @@ def trust(monkeypatch: pytest.MonkeyPatch, certificate: Path) -> None:
     monkeypatch.setattr(module.httpx, "create_ssl_context", lambda **_: made)
 
 
-def test_https_is_stamped_after_httpx_and_says_so(
-    certificate: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_https_is_stamped_at_the_socket(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trust(monkeypatch, certificate)
 
     async def use(session: httpx.AsyncClient, server: Server) -> None:
         for reused in (False, True):
             answered, exchange, reads = await post(session, server, slot=0)
             assert answered.status_code == 200
-            assert exchange.stamp == "httpx"
+            assert exchange.stamp == ("kernel" if KERNEL_STAMPS else "socket")
             assert exchange.reused is reused
-            assert (exchange.connect_ns is None) is reused
+            assert (exchange.tls_ns is None) is reused
+            if not reused:
+                parts = exchange.dns_ns + exchange.tcp_ns + exchange.tls_ns
+                assert parts <= exchange.connect_ns
             stamps = [stamp for _, stamp in reads]
             assert exchange.sent_ns <= exchange.headers_ns <= stamps[0]
             assert stamps == sorted(stamps)
@@ -734,4 +758,4 @@ def test_a_proxy_is_used_where_the_environment_names_one(
         monkeypatch.delenv(other.upper(), raising=False)
     with Server(proxy) as server:
         monkeypatch.setenv(name, server.origin)
-        asyncio.run(main(server))
+        in_loop(main(server))

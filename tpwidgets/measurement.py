@@ -397,6 +397,7 @@ def _assignment(prepared: Any, timeout_s: float) -> dict[str, Any]:
         "output_tokens": workload.output_tokens,
         "timeout_s": timeout_s,
         "local": prepared.endpoint.local,
+        "epoch_ns": time.perf_counter_ns(),
         "run": uuid.uuid4().hex[:12],
         "seed": uuid.uuid4().int,
     }

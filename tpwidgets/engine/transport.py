@@ -1,23 +1,24 @@
 """An httpx transport that stamps bytes at the socket.
 
-Plain http goes over our own connections (`connection.py`). Whatever that can't carry (https,
-proxies) goes through httpx's own transport and is stamped when its bytes come out of it; an
-`Exchange` says which. The exchange is in ``request.extensions["exchange"]`` as soon as there is
-one, so that a request that fails has its stamps too.
+http and https go over our own connections (`connection.py`). Proxies go through httpx's own
+transport and are stamped when the bytes come out of it; an `Exchange` says which. The exchange is
+in ``request.extensions["exchange"]`` as soon as there is one, so that a request that fails has its
+stamps too.
 """
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
-from .connection import Clock, Connection, Exchange, keep_stamping
-
-if TYPE_CHECKING:
-    import ssl
+from .connection import Connection
+from .exchange import Exchange
+from .selector import InlineSelector
+from .stamps import Clock, keep_stamping
 
 _SWEEP_S = 0.25
 _STREAMS_PER_POOL = 8
@@ -30,11 +31,14 @@ class StampedTransport(httpx.AsyncBaseTransport):
     Honours httpx's ``timeout`` extension: ``connect``, and ``read`` as the longest silence.
     """
 
-    def __init__(self, clock: Clock, *, trust_env: bool = True) -> None:
-        self._clock = clock
+    def __init__(
+        self, clock: Clock, selector: InlineSelector | None = None, *, trust_env: bool = True
+    ) -> None:
+        self._clock, self._selector = clock, selector
         self._trust_env = trust_env
-        self._idle: dict[tuple[str, int], list[Connection]] = {}
+        self._idle: dict[tuple[str, str, int], list[Connection]] = {}
         self._busy: dict[Exchange, tuple[Connection, float]] = {}
+        self._direct: dict[tuple[str, str, int], bool] = {}
         self._pools: dict[int, httpx.AsyncHTTPTransport] = {}
         self._ssl: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -42,9 +46,10 @@ class StampedTransport(httpx.AsyncBaseTransport):
 
     def direct(self, url: httpx.URL) -> bool:
         """Whether requests to `url` are stamped at the socket."""
-        if url.scheme != "http":
-            return False
-        return self._proxy(url) is None
+        origin = _origin(url)
+        if origin not in self._direct:
+            self._direct[origin] = self._proxy(url) is None
+        return self._direct[origin]
 
     def _proxy(self, url: httpx.URL) -> str | None:
         if not self._trust_env or proxy_bypass(url.host):
@@ -79,10 +84,9 @@ class StampedTransport(httpx.AsyncBaseTransport):
         timeout = request.extensions.get("timeout", {})
         head = _bytes(request)
         while True:
-            connection, connect_ns = await self._connection(request.url, timeout.get("connect"))
+            connection, fresh = await self._connection(request.url, timeout.get("connect"))
             exchange = Exchange(asyncio.get_running_loop())
             request.extensions["exchange"] = exchange
-            exchange.connect_ns = connect_ns
             exchange.on_body = request.extensions.get("on_body")
             self._watch(exchange, connection, timeout.get("read"))
             connection.start(exchange, head)
@@ -92,7 +96,7 @@ class StampedTransport(httpx.AsyncBaseTransport):
                 self._busy.pop(exchange, None)
                 # A server may close a waiting connection just as we write to it. No byte came
                 # back, so it never took the request: send it again, once, on a fresh connection.
-                if connect_ns is None and not exchange.answered:
+                if not fresh and not exchange.answered:
                     self._drop_idle(request.url)
                     continue
                 raise httpx.ReadError(str(error) or type(error).__name__) from None
@@ -127,10 +131,11 @@ class StampedTransport(httpx.AsyncBaseTransport):
     # -- our own connections -------------------------------------------------------------------
 
     async def _connect(self, url: httpx.URL, timeout_s: float | None) -> Connection:
-        connection = Connection(self._clock)
+        connection = Connection(self._clock, self._selector)
+        scheme, host, port = _origin(url)
         try:
             async with asyncio.timeout(timeout_s):
-                await connection.connect(*_origin(url))
+                await connection.connect(host, port, self._tls() if scheme == "https" else None)
         except TimeoutError:
             within = f" within {timeout_s:g} s" if timeout_s else ""
             raise httpx.ConnectTimeout(f"no connection{within}") from None
@@ -138,17 +143,20 @@ class StampedTransport(httpx.AsyncBaseTransport):
             raise httpx.ConnectError(str(error)) from None
         return connection
 
-    async def _connection(
-        self, url: httpx.URL, timeout_s: float | None
-    ) -> tuple[Connection, int | None]:
+    async def _connection(self, url: httpx.URL, timeout_s: float | None) -> tuple[Connection, bool]:
+        """Return a connection and whether it was opened just now."""
         idle = self._idle.get(_origin(url), [])
         while idle:
             connection = idle.pop()
             if connection.open:
-                return connection, None
-        begun = time.perf_counter_ns()
-        connection = await self._connect(url, timeout_s)
-        return connection, time.perf_counter_ns() - begun
+                return connection, False
+        return await self._connect(url, timeout_s), True
+
+    def _tls(self) -> ssl.SSLContext:
+        if self._ssl is None:
+            self._ssl = httpx.create_ssl_context(trust_env=self._trust_env)
+            self._ssl.set_alpn_protocols(["http/1.1"])
+        return self._ssl
 
     def _drop_idle(self, url: httpx.URL) -> None:
         for connection in self._idle.pop(_origin(url), []):
@@ -211,10 +219,8 @@ class StampedTransport(httpx.AsyncBaseTransport):
     def _pool(self, request: httpx.Request) -> httpx.AsyncHTTPTransport:
         number = request.extensions.get("slot", 0) // _STREAMS_PER_POOL
         if number not in self._pools:
-            if self._ssl is None:
-                self._ssl = httpx.create_ssl_context(trust_env=self._trust_env)
             self._pools[number] = httpx.AsyncHTTPTransport(
-                verify=self._ssl, proxy=self._proxy(request.url), trust_env=self._trust_env
+                verify=self._tls(), proxy=self._proxy(request.url), trust_env=self._trust_env
             )
         return self._pools[number]
 
@@ -239,8 +245,7 @@ class _Body(httpx.AsyncByteStream):
             raise httpx.ReadError(str(error) or type(error).__name__) from None
         except ValueError as error:
             raise httpx.RemoteProtocolError(str(error)) from None
-        for data, _ in exchange.reads:
-            yield data
+        yield b"".join(data for data, _ in exchange.reads)
 
     async def aclose(self) -> None:
         self._owner._done(self._url, self._connection, self._exchange)
@@ -274,8 +279,8 @@ class _StampedBody(httpx.AsyncByteStream):
         await self._inner.aclose()
 
 
-def _origin(url: httpx.URL) -> tuple[str, int]:
-    return url.host, url.port or 80
+def _origin(url: httpx.URL) -> tuple[str, str, int]:
+    return url.scheme, url.host, url.port or (443 if url.scheme == "https" else 80)
 
 
 def _bytes(request: httpx.Request) -> bytes:

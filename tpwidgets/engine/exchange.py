@@ -1,0 +1,66 @@
+"""One request and its response, as they pass over a connection."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Exchange:
+    """One request and its response, as they pass over a connection."""
+
+    __slots__ = (
+        "_waiter", "answered", "complete", "connect_ns", "dns_ns", "error", "headers",
+        "headers_ns", "last_ns", "late_ns", "on_body", "reads", "reused", "sent_ns", "stamp",
+        "status", "tcp_ns", "tls_ns", "written_ns",
+    )  # fmt: skip
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.reads: list[tuple[bytes, int]] = []
+        """Body bytes and the stamp (ns, monotonic) of the read they came in."""
+        self.on_body: Callable[[Exchange, bytes], None] | None = None
+        """Called for each piece of the body, after it was put into `reads`."""
+        self.sent_ns = self.written_ns = self.headers_ns = self.last_ns = 0
+        self.late_ns = 0
+        """How long bytes lay in the socket before we read them, at worst."""
+        self.connect_ns: int | None = None
+        self.dns_ns: int | None = None
+        self.tcp_ns: int | None = None
+        self.tls_ns: int | None = None
+        """How long opening the connection took, and its parts; None if it was used before."""
+        self.reused = False
+        self.answered = False
+        """Whether any byte came back."""
+        self.complete = False
+        self.error: Exception | None = None
+        self.stamp = "socket"
+        self._waiter: asyncio.Future[None] | None = loop.create_future()
+
+    def take(self, body: bytes, stamp: int) -> None:
+        """Keep a piece of the body with its read's stamp."""
+        self.last_ns = stamp
+        self.reads.append((body, stamp))
+        if self.on_body is not None:
+            self.on_body(self, body)
+
+    def end(self, error: Exception | None = None) -> None:
+        """Complete the response, or fail it; the first to do so is right."""
+        if not self.complete:
+            self.complete, self.error = True, error
+            self.wake()
+
+    def wake(self) -> None:
+        """Wake whoever waits: the headers are there, the body is complete, or it failed."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Wait for the next `wake`; raise the failure, if it failed."""
+        if self._waiter is not None:
+            await self._waiter
+        self._waiter = None if self.complete else asyncio.get_running_loop().create_future()
+        if self.error is not None:
+            raise self.error

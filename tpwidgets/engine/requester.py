@@ -1,0 +1,245 @@
+"""One request of one user: its bytes out, its bytes back, and the sample that comes of it."""
+
+import asyncio
+import email.utils
+import json
+import random
+import time
+from array import array
+from contextlib import suppress
+from typing import Any
+
+import httpx
+
+from .. import __version__
+from ..protocols import PROTOCOLS, Outcome, StreamReader, error_message, without_secrets
+from ..samples import Sample
+from ..workload import prompt
+from .exchange import Exchange
+from .selector import InlineSelector
+from .stamps import KERNEL_STAMPS, Clock
+from .transport import StampedTransport
+
+_PARSE_AT = 64 * 1024
+"""A stream's bytes are parsed after its end, or whenever so many have gathered."""
+_DEFAULT_PAUSE_S = 1.0
+"""How long a user waits after a 429 that does not say."""
+_MAX_PAUSE_S = 60.0
+
+
+class Requester:
+    """Makes one request at a time for a user, and a sample of what came of it."""
+
+    def __init__(
+        self, assignment: dict[str, Any], clock: Clock, selector: InlineSelector | None
+    ) -> None:
+        self._clock = clock
+        self._epoch_ns: int = assignment["epoch_ns"]
+        self._url = httpx.URL(assignment["url"])
+        self._protocol = PROTOCOLS[assignment["protocol"]]
+        self._body: dict[str, Any] = assignment["body"]
+        self._prompt_at: list[Any] = assignment["prompt_at"]
+        self._words: int = assignment["words"]
+        self._instructed: bool = assignment["instructed"]
+        self._output_tokens: int = assignment["output_tokens"]
+        self._timeout_s: float = assignment["timeout_s"]
+        self._secrets: dict[str, str] = assignment["headers"] | dict(self._url.params)
+        self._run = assignment["run"]
+        self._rng = random.Random(assignment["seed"])
+        self._number = 0
+        self.lag_ms = 0.0
+        """How late the loop was of late; set by whoever measures it."""
+        self.chunks = 0
+        """Events seen so far, for the live view; what they hold is read later."""
+        timeout = httpx.Timeout(self._timeout_s, connect=min(self._timeout_s, 10.0))
+        self._extensions = {"timeout": timeout.as_dict()}
+        self._headers = {
+            "user-agent": f"tpwidgets/{__version__}",
+            **assignment["headers"],
+            "accept": "text/event-stream",
+            "accept-encoding": "identity",
+            "content-type": "application/json",
+        }
+        # no httpx client around it: cookies, redirects and the like have no place in a measurement
+        self._transport = StampedTransport(clock, selector, trust_env=not assignment["local"])
+
+    def now(self) -> float:
+        """Return seconds on the worker's clock."""
+        return (time.perf_counter_ns() - self._epoch_ns) / 1e9
+
+    async def open(self, count: int) -> None:
+        """Open connections ahead of a level."""
+        await self._transport.open(self._url, count, min(self._timeout_s, 10.0))
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._transport.aclose()
+
+    def _content(self) -> bytes:
+        *path, last = self._prompt_at
+        place: Any = self._body
+        for key in path:
+            place = place[key]
+        place[last] = prompt(self._words, self._rng, instructed=self._instructed)
+        return json.dumps(self._body).encode()
+
+    async def __call__(self, slot: int) -> tuple[Sample, float]:
+        """Make one request; return its sample and how long the server asks the user to wait."""
+        self._number += 1
+        sample = Sample(
+            f"{self._run}-{self._number}", slot, 0, requested_tokens=self._output_tokens
+        )
+        reader = StreamReader(self._protocol)
+        pending = 0
+
+        def on_body(exchange: Exchange, data: bytes) -> None:
+            nonlocal pending
+            self.chunks += data.count(b"data:")
+            pending += len(data)
+            if pending > _PARSE_AT:
+                if exchange.status == 200:
+                    pending = 0
+                    _drain(exchange, reader)
+                else:
+                    exchange.reads.pop()  # so much of an error is enough
+
+        request = httpx.Request(
+            "POST",
+            self._url,
+            headers={**self._headers, "x-request-id": sample.request_id},
+            content=self._content(),
+            extensions={**self._extensions, "on_body": on_body, "slot": slot},
+        )
+        called_ns = time.perf_counter_ns()
+        pause_s = 0.0
+        response: httpx.Response | None = None
+        try:
+            response = await self._transport.handle_async_request(request)
+            body = await response.aread()
+            if response.status_code != 200:
+                pause_s = _refused(sample, response, body)
+        except asyncio.CancelledError:
+            sample.status = "stopped"
+        except httpx.TimeoutException as error:
+            sample.status, sample.message = "timeout", str(error)
+        except httpx.ConnectError as error:
+            sample.status, sample.message = "refused", str(error)
+        except Exception as error:  # noqa: BLE001 - a request that can't be made is a sample too
+            sample.status, sample.message = "disconnected", str(error) or type(error).__name__
+        finally:
+            if response is not None:
+                await response.aclose()
+        self._fill(sample, request, reader, called_ns)
+        sample.message = without_secrets(sample.message, self._secrets)
+        return sample, pause_s
+
+    def _fill(
+        self, sample: Sample, request: httpx.Request, reader: StreamReader, called_ns: int
+    ) -> None:
+        now_ns = time.perf_counter_ns()
+        exchange: Exchange | None = request.extensions.get("exchange")
+        sent_ns = exchange.sent_ns if exchange is not None else called_ns
+        sample.sent_s = (sent_ns - self._epoch_ns) / 1e9
+        sample.ended_ms = (now_ns - sent_ns) / 1e6
+        if exchange is None:  # no connection
+            direct = self._transport.direct(self._url)
+            sample.stamp = "httpx" if not direct else "kernel" if KERNEL_STAMPS else "socket"
+            return
+        sample.stamp = exchange.stamp
+        sample.client_error_ms = self._error_ms(exchange)
+        sample.reused_connection = exchange.reused
+        sample.connect_ms, sample.dns_ms = _ms(exchange.connect_ns), _ms(exchange.dns_ns)
+        sample.tcp_ms, sample.tls_ms = _ms(exchange.tcp_ns), _ms(exchange.tls_ns)
+        if exchange.written_ns:
+            sample.write_ms = (exchange.written_ns - sent_ns) / 1e6
+        sample.http_status = exchange.status or None
+        if exchange.headers_ns:
+            sample.headers_ms = (exchange.headers_ns - sent_ns) / 1e6
+        if exchange.status == 200:
+            raw = exchange.reads[0][0] if exchange.reads else b""
+            _drain(exchange, reader)
+            outcome = reader.finish(exchange.last_ns or now_ns)
+            if outcome.done and sample.status in ("timeout", "disconnected"):
+                # the answer was whole; what broke is only the connection after it
+                sample.status, sample.message = "ok", ""
+            if sample.status == "ok":
+                _judge(sample, outcome, raw)
+                sample.ended_ms = ((exchange.last_ns or now_ns) - sent_ns) / 1e6
+            _record(sample, outcome, sent_ns)
+            if outcome.merged and exchange.stamp == "kernel":
+                # tokens that shared a read may have come as much earlier as the read was late
+                sample.client_error_ms += exchange.late_ns / 1e6
+            # role, usage and [DONE] events were counted as they came: take them out again
+            self.chunks -= outcome.events - len(outcome.token_ns)
+
+    def _error_ms(self, exchange: Exchange) -> float:
+        """Return how wrong a stamp can be.
+
+        Kernel stamps err by the clocks' offset, others by how late the loop got round to reading.
+        """
+        return self._clock.error_ns / 1e6 if exchange.stamp == "kernel" else self.lag_ms
+
+
+def _ms(ns: int | None) -> float | None:
+    return None if ns is None else ns / 1e6
+
+
+def _drain(exchange: Exchange, reader: StreamReader) -> None:
+    for data, stamp in exchange.reads:
+        reader.feed(data, stamp)
+    exchange.reads.clear()
+
+
+def _judge(sample: Sample, outcome: Outcome, raw: bytes) -> None:
+    """Set the status of a response that ended cleanly under HTTP 200."""
+    if outcome.error:
+        sample.status, sample.message = "http_error", outcome.error
+    elif outcome.malformed:
+        sample.status, sample.message = "malformed", outcome.malformed
+    elif not outcome.token_ns:
+        sample.status = "malformed"
+        whole = raw.lstrip()[:1] in (b"{", b"<")
+        sample.message = "answered without streaming" if whole else "an empty stream: no token came"
+    elif not outcome.done and outcome.finish_reason is None:
+        sample.status, sample.message = "disconnected", "the stream ended before the answer did"
+
+
+def _record(sample: Sample, outcome: Outcome, sent_ns: int) -> None:
+    sample.token_ms = array("d", [(ns - sent_ns) / 1e6 for ns in outcome.token_ns])
+    if outcome.first_output_ns is not None:
+        sample.ttfo_ms = (outcome.first_output_ns - sent_ns) / 1e6
+    sample.merged_chunks = outcome.merged
+    sample.finish_reason = outcome.finish_reason
+    usage = outcome.usage
+    sample.prompt_tokens, sample.cached_tokens = usage.prompt_tokens, usage.cached_tokens
+    sample.output_tokens, sample.reasoning_tokens = usage.output_tokens, usage.reasoning_tokens
+    if usage.reasoning_tokens and outcome.first_output_ns == (outcome.token_ns or [0])[0]:
+        # the reasoning was billed but not streamed: it all came before the first chunk
+        sample.first_chunk_tokens = 1 + usage.reasoning_tokens
+    if not sample.output_tokens:  # a server that reports 0 did not count
+        sample.token_source = "chunks"  # noqa: S105
+        sample.output_tokens = len(outcome.token_ns)
+
+
+def _refused(sample: Sample, response: httpx.Response, body: bytes) -> float:
+    sample.message = error_message(body)
+    if response.status_code != 429:
+        sample.status = "http_error"
+        return 0.0
+    sample.status = "rate_limited"
+    return retry_after_s(response.headers)
+
+
+def retry_after_s(headers: httpx.Headers) -> float:
+    """Return how long a 429 asks to wait, in seconds (RFC 9110 10.2.3; at most a minute)."""
+    said = headers.get("retry-after-ms")
+    with suppress(ValueError, TypeError):
+        if said is not None:
+            return min(max(float(said) / 1000, 0.0), _MAX_PAUSE_S)
+    said = headers.get("retry-after", "")
+    with suppress(ValueError):
+        return min(max(float(said), 0.0), _MAX_PAUSE_S)
+    with suppress(ValueError, TypeError):
+        until = email.utils.parsedate_to_datetime(said).timestamp()
+        return min(max(until - time.time(), 0.0), _MAX_PAUSE_S)
+    return _DEFAULT_PAUSE_S

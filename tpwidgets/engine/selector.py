@@ -1,0 +1,89 @@
+"""The worker's selector: it hands readable sockets straight to who reads them.
+
+asyncio makes a handle for every readable socket and runs it a moment later, in a context of its
+own. For a socket that brings one token that costs as much as reading it. So the measured sockets
+are served right where the system names them, and asyncio sees only the rest.
+"""
+
+import math
+import select
+import selectors
+from collections.abc import Callable, Mapping
+from typing import Any
+
+_READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+
+
+class InlineSelector(selectors.BaseSelector):
+    """An epoll selector for an asyncio loop, with sockets of its own beside the loop's.
+
+    Available on Linux only.
+    """
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._keys: dict[Any, selectors.SelectorKey] = {}
+        self._inline: dict[int, tuple[Callable[[], None], Callable[[], None]]] = {}
+
+    # -- sockets served here -------------------------------------------------------------------
+
+    def watch(self, fd: int, readable: Callable[[], None], writable: Callable[[], None]) -> None:
+        """Call `readable` whenever the socket has something; neither may raise."""
+        self._epoll.register(fd, select.EPOLLIN)
+        self._inline[fd] = (readable, writable)
+
+    def want_write(self, fd: int, wanted: bool) -> None:
+        """Call `writable` too, or no more, when the socket takes bytes."""
+        self._epoll.modify(fd, select.EPOLLIN | (select.EPOLLOUT if wanted else 0))
+
+    def unwatch(self, fd: int) -> None:
+        """Forget a socket, before it is closed."""
+        if self._inline.pop(fd, None) is not None:
+            self._epoll.unregister(fd)
+
+    # -- what asyncio asks for -----------------------------------------------------------------
+
+    def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
+        """Register one of asyncio's own sockets."""
+        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        mask = (events & _READ and select.EPOLLIN) | (events & _WRITE and select.EPOLLOUT)
+        self._epoll.register(fd, mask)
+        key = self._keys[fd] = selectors.SelectorKey(fileobj, fd, events, data)
+        return key
+
+    def unregister(self, fileobj: Any) -> selectors.SelectorKey:
+        """Forget one of asyncio's own sockets."""
+        fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
+        key = self._keys.pop(fd)
+        self._epoll.unregister(fd)
+        return key
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        """Serve our sockets; return asyncio's that are ready."""
+        if timeout is None:
+            wait = -1.0
+        else:
+            wait = math.ceil(timeout * 1e3) * 1e-3 if timeout > 0 else 0.0
+        ready = []
+        inline, keys = self._inline, self._keys
+        for fd, event in self._epoll.poll(wait):
+            served = inline.get(fd)  # not there if one served before it has closed it
+            if served is not None:
+                if event & select.EPOLLOUT:
+                    served[1]()
+                if event & ~select.EPOLLOUT:
+                    served[0]()
+            elif fd in keys:
+                key = keys[fd]
+                mask = (event & ~select.EPOLLIN and _WRITE) | (event & ~select.EPOLLOUT and _READ)
+                if mask & key.events:
+                    ready.append((key, mask & key.events))
+        return ready
+
+    def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
+        """Return asyncio's own sockets."""
+        return self._keys
+
+    def close(self) -> None:
+        """Close the epoll."""
+        self._epoll.close()
