@@ -271,17 +271,19 @@ class Measurement:
         computed = told = 0.0
         pause_s = _POINT_S
         e2e_s = max(0.05, 2 * ttft_s)
+        over = False
         for message in worker.messages():
-            over = self._take(message["batch"])
+            live = message.get("live")
+            if live is None:
+                over = self._take(message) or over
+                continue
             now = time.monotonic()
-            state, live = self._state, message["live"]
-            if live is not None:
-                window = live["window"]
-                state.open_window = Window(**window) if window else None
-                state.live = meter.read(live, state.samples, state.errors)
-                if sweep.concurrency is None and state.rows:  # the last requests: no steady state
-                    state.live = self._last_point()
-                e2e_s = meter.e2e_s or e2e_s
+            state, window = self._state, live["window"]
+            state.open_window = Window(**window) if window else None
+            state.live = meter.read(live, state.samples, state.errors)
+            if sweep.concurrency is None and state.rows:  # the last requests: no steady state
+                state.live = self._last_point()
+            e2e_s = meter.e2e_s or e2e_s
             if over or now - computed > pause_s:
                 point = self._compute_rows()
                 computed = time.monotonic()
@@ -289,6 +291,7 @@ class Measurement:
                 going_on = not (self._finished or state.broken or self._stop.is_set())
                 if going_on and (over or (point is not None and sweep.may_leave(point))):
                     self._next(worker, sweep)
+                over = False
             if now - told > _UPDATE_S:
                 told = now
                 self._report_level(sweep, e2e_s, now - self._level_began)
@@ -310,27 +313,23 @@ class Measurement:
             state.rows = rows
         return point
 
-    def _take(self, batch: list[dict[str, Any]]) -> bool:
-        """File what came; return whether the level under way is over."""
-        over = False
+    def _take(self, message: dict[str, Any]) -> bool:
+        """File what came; return whether it says that the level under way is over."""
         state = self._state
         with self._lock:
-            for item in batch:
-                if "sample" in item:
-                    sample: Sample = item["sample"]
-                    state.samples.append(sample)
-                    if sample.status not in ("ok", "stopped"):
-                        state.errors += 1
-                        state.note = state.note or sample.message or sample.status
-                elif "window" in item:
-                    state.windows.append(Window(**item["window"]))
-                elif "level_over" in item:
-                    over = True
-                elif "broken" in item:
-                    state.broken = item["broken"]
-                elif "idle" in item:
-                    self._finished = True
-        return over
+            if "sample" in message:
+                sample: Sample = message["sample"]
+                state.samples.append(sample)
+                if sample.status not in ("ok", "stopped"):
+                    state.errors += 1
+                    state.note = state.note or sample.message or sample.status
+            elif "window" in message:
+                state.windows.append(Window(**message["window"]))
+            elif "broken" in message:
+                state.broken = message["broken"]
+            elif "idle" in message:
+                self._finished = True
+        return "level_over" in message
 
     def _report_level(self, sweep: Any, e2e_s: float, spent_s: float) -> None:
         levels = self.load.concurrency

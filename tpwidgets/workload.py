@@ -25,6 +25,7 @@ star table need court oil cost industry figure street image phone data picture p
 land product doctor wall patient worker news test movie north love support
 """
 WORDS = tuple(_WORDS.split())
+_BY_BYTE = [WORDS[byte % len(WORDS)] for byte in range(256)]
 
 _INSTRUCTION = "\n\nGo on with this list of words for as long as you can."
 _INSTRUCTION_FROM = 48
@@ -72,7 +73,7 @@ def prompt(words: int, rng: random.Random, *, instructed: bool) -> str:
     The first words differ from prompt to prompt (7 bits each), and with them the whole prefix: a
     server that caches prefixes finds nothing beyond its chat template.
     """
-    text = " ".join(rng.choices(WORDS, k=max(1, words)))
+    text = " ".join(map(_BY_BYTE.__getitem__, rng.randbytes(max(1, words))))
     return text + _INSTRUCTION if instructed else text
 
 

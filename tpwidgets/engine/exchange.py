@@ -11,18 +11,18 @@ class Exchange:
     """One request and its response, as they pass over a connection."""
 
     __slots__ = (
-        "_waiter", "answered", "complete", "connect_ns", "dns_ns", "error", "headers",
-        "headers_ns", "last_ns", "late_ns", "on_body", "reads", "reused", "sent_ns", "stamp",
+        "_waiter", "answered", "body", "complete", "connect_ns", "dns_ns", "error", "headers",
+        "headers_ns", "last_ns", "late_ns", "on_body", "reused", "sent_ns", "stamp",
         "status", "tcp_ns", "tls_ns", "written_ns",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
-        self.reads: list[tuple[bytes, int]] = []
-        """Body bytes and the stamp (ns, monotonic) of the read they came in."""
-        self.on_body: Callable[[Exchange, bytes], None] | None = None
-        """Called for each piece of the body, after it was put into `reads`."""
+        self.body: list[bytes] = []
+        self.on_body: Callable[[Exchange, bytes], bool] | None = None
+        """Called for each piece of the body as it comes, with `last_ns` its stamp; returns whether
+        it has taken the piece, which is not kept then."""
         self.sent_ns = self.written_ns = self.headers_ns = self.last_ns = 0
         self.late_ns = 0
         """How long bytes lay in the socket before we read them, at worst."""
@@ -40,11 +40,10 @@ class Exchange:
         self._waiter: asyncio.Future[None] | None = loop.create_future()
 
     def take(self, body: bytes, stamp: int) -> None:
-        """Keep a piece of the body with its read's stamp."""
+        """Take a piece of the body with its read's stamp (ns, monotonic)."""
         self.last_ns = stamp
-        self.reads.append((body, stamp))
-        if self.on_body is not None:
-            self.on_body(self, body)
+        if self.on_body is None or not self.on_body(self, body):
+            self.body.append(body)
 
     def end(self, error: Exception | None = None) -> None:
         """Complete the response, or fail it; the first to do so is right."""

@@ -1,7 +1,7 @@
 """Messages between the kernel and a worker, over pipes: JSON, and the token stamps as raw floats.
 
-A frame is two lengths, a JSON document, and the token stamps of all its samples, one after the
-other: text would cost more than all the rest of a sample's way.
+A frame is two lengths, a JSON document, and, for a sample, its token stamps: as text they would
+cost more than all the rest of a sample's way.
 """
 
 import json
@@ -21,24 +21,15 @@ _STAMPS = _NAMES.index("token_ms")
 
 
 def encode(message: dict[str, Any]) -> bytes:
-    """Return the bytes of one frame; its batch may hold ``{"sample": Sample}``."""
-    stamps: list[bytes] = []
-    if "batch" in message:
-        batch = [
-            {"sample": _row(item["sample"], stamps)} if "sample" in item else item
-            for item in message["batch"]
-        ]
-        message = {**message, "batch": batch}
+    """Return the bytes of one frame; the message may be ``{"sample": Sample}``."""
+    blob = b""
+    if "sample" in message:
+        row = list(_values(message["sample"]))
+        blob = row[_STAMPS].tobytes()
+        row[_STAMPS] = None
+        message = {"sample": row}
     body = json.dumps(message, separators=(",", ":")).encode()
-    blob = b"".join(stamps)
     return _LENGTHS.pack(len(body), len(blob)) + body + blob
-
-
-def _row(sample: Sample, stamps: list[bytes]) -> list[Any]:
-    row = list(_values(sample))
-    stamps.append(row[_STAMPS].tobytes())
-    row[_STAMPS] = len(stamps[-1])
-    return row
 
 
 def read(read_exactly: Callable[[int], bytes]) -> dict[str, Any] | None:
@@ -51,13 +42,8 @@ def read(read_exactly: Callable[[int], bytes]) -> dict[str, Any] | None:
     if (len(body), len(blob)) != sizes:
         return None
     message: dict[str, Any] = json.loads(body)
-    at = 0
-    for item in message.get("batch", ()):
-        if "sample" in item:
-            row = item["sample"]
-            end = at + row[_STAMPS]
-            row[_STAMPS] = array("d")
-            row[_STAMPS].frombytes(blob[at:end])
-            item["sample"] = Sample(*row)
-            at = end
+    if "sample" in message:
+        row = message["sample"]
+        row[_STAMPS] = array("d", blob)
+        message["sample"] = Sample(*row)
     return message

@@ -20,8 +20,8 @@ from .selector import InlineSelector
 from .stamps import KERNEL_STAMPS, Clock
 from .transport import StampedTransport
 
-_PARSE_AT = 64 * 1024
-"""A stream's bytes are parsed after its end, or whenever so many have gathered."""
+_ENOUGH = 64 * 1024
+"""So much of an error is enough."""
 _DEFAULT_PAUSE_S = 1.0
 """How long a user waits after a 429 that does not say."""
 _MAX_PAUSE_S = 60.0
@@ -50,7 +50,7 @@ class Requester:
         self.lag_ms = 0.0
         """How late the loop was of late; set by whoever measures it."""
         self.chunks = 0
-        """Events seen so far, for the live view; what they hold is read later."""
+        """Token chunks seen so far."""
         timeout = httpx.Timeout(self._timeout_s, connect=min(self._timeout_s, 10.0))
         self._extensions = {"timeout": timeout.as_dict()}
         self._headers = {
@@ -90,18 +90,23 @@ class Requester:
             f"{self._run}-{self._number}", slot, 0, requested_tokens=self._output_tokens
         )
         reader = StreamReader(self._protocol)
-        pending = 0
+        tokens = reader.outcome.token_ns
+        said = bytearray()
+        """How the body begins; for an error, as much of it as matters."""
 
-        def on_body(exchange: Exchange, data: bytes) -> None:
-            nonlocal pending
-            self.chunks += data.count(b"data:")
-            pending += len(data)
-            if pending > _PARSE_AT:
-                if exchange.status == 200:
-                    pending = 0
-                    _drain(exchange, reader)
-                else:
-                    exchange.reads.pop()  # so much of an error is enough
+        def on_body(exchange: Exchange, data: bytes) -> bool:
+            # Events are read as they come: that costs a stamp nothing where the kernel makes it,
+            # and a stream's end brings no burst of work that would delay other streams.
+            if exchange.status != 200:
+                if len(said) < _ENOUGH:
+                    said.extend(data)
+                return True
+            if not said:
+                said.extend(data[:100])
+            before = len(tokens)
+            reader.feed(data, exchange.last_ns)
+            self.chunks += len(tokens) - before
+            return True
 
         request = httpx.Request(
             "POST",
@@ -115,9 +120,9 @@ class Requester:
         response: httpx.Response | None = None
         try:
             response = await self._transport.handle_async_request(request)
-            body = await response.aread()
+            await response.aread()
             if response.status_code != 200:
-                pause_s = _refused(sample, response, body)
+                pause_s = _refused(sample, response, bytes(said))
         except asyncio.CancelledError:
             sample.status = "stopped"
         except httpx.TimeoutException as error:
@@ -129,12 +134,17 @@ class Requester:
         finally:
             if response is not None:
                 await response.aclose()
-        self._fill(sample, request, reader, called_ns)
+        self._fill(sample, request, reader, bytes(said[:100]), called_ns)
         sample.message = without_secrets(sample.message, self._secrets)
         return sample, pause_s
 
     def _fill(
-        self, sample: Sample, request: httpx.Request, reader: StreamReader, called_ns: int
+        self,
+        sample: Sample,
+        request: httpx.Request,
+        reader: StreamReader,
+        said: bytes,
+        called_ns: int,
     ) -> None:
         now_ns = time.perf_counter_ns()
         exchange: Exchange | None = request.extensions.get("exchange")
@@ -156,21 +166,17 @@ class Requester:
         if exchange.headers_ns:
             sample.headers_ms = (exchange.headers_ns - sent_ns) / 1e6
         if exchange.status == 200:
-            raw = exchange.reads[0][0] if exchange.reads else b""
-            _drain(exchange, reader)
             outcome = reader.finish(exchange.last_ns or now_ns)
             if outcome.done and sample.status in ("timeout", "disconnected"):
                 # the answer was whole; what broke is only the connection after it
                 sample.status, sample.message = "ok", ""
             if sample.status == "ok":
-                _judge(sample, outcome, raw)
+                _judge(sample, outcome, said)
                 sample.ended_ms = ((exchange.last_ns or now_ns) - sent_ns) / 1e6
             _record(sample, outcome, sent_ns)
             if outcome.merged and exchange.stamp == "kernel":
                 # tokens that shared a read may have come as much earlier as the read was late
                 sample.client_error_ms += exchange.late_ns / 1e6
-            # role, usage and [DONE] events were counted as they came: take them out again
-            self.chunks -= outcome.events - len(outcome.token_ns)
 
     def _error_ms(self, exchange: Exchange) -> float:
         """Return how wrong a stamp can be.
@@ -184,13 +190,7 @@ def _ms(ns: int | None) -> float | None:
     return None if ns is None else ns / 1e6
 
 
-def _drain(exchange: Exchange, reader: StreamReader) -> None:
-    for data, stamp in exchange.reads:
-        reader.feed(data, stamp)
-    exchange.reads.clear()
-
-
-def _judge(sample: Sample, outcome: Outcome, raw: bytes) -> None:
+def _judge(sample: Sample, outcome: Outcome, said: bytes) -> None:
     """Set the status of a response that ended cleanly under HTTP 200."""
     if outcome.error:
         sample.status, sample.message = "http_error", outcome.error
@@ -198,7 +198,7 @@ def _judge(sample: Sample, outcome: Outcome, raw: bytes) -> None:
         sample.status, sample.message = "malformed", outcome.malformed
     elif not outcome.token_ns:
         sample.status = "malformed"
-        whole = raw.lstrip()[:1] in (b"{", b"<")
+        whole = said.lstrip()[:1] in (b"{", b"<")
         sample.message = "answered without streaming" if whole else "an empty stream: no token came"
     elif not outcome.done and outcome.finish_reason is None:
         sample.status, sample.message = "disconnected", "the stream ended before the answer did"

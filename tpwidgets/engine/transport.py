@@ -245,7 +245,7 @@ class _Body(httpx.AsyncByteStream):
             raise httpx.ReadError(str(error) or type(error).__name__) from None
         except ValueError as error:
             raise httpx.RemoteProtocolError(str(error)) from None
-        yield b"".join(data for data, _ in exchange.reads)
+        yield b"".join(exchange.body)
 
     async def aclose(self) -> None:
         self._owner._done(self._url, self._connection, self._exchange)

@@ -33,12 +33,12 @@ class Worker:
 
     def __init__(
         self,
-        out: "queue.SimpleQueue[dict[str, Any] | None]",
+        out: "queue.SimpleQueue[bytes | None]",
         selector: InlineSelector | None,
     ) -> None:
         self._out, self._selector = out, selector
         self._clock = Clock()
-        self._batch: list[dict[str, Any]] = []
+        self._unsent: list[bytes] = []
         self._requester: Requester | None = None
         self._loop: ClosedLoop | None = None
         self._commands: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -60,7 +60,7 @@ class Worker:
             beat.cancel()
             if self._requester is not None:
                 await self._requester.close()
-            self._flush(last=True)
+            self._flush()
 
     async def _obey(self, message: dict[str, Any]) -> bool:
         """Carry out one command; return whether it was the last."""
@@ -90,18 +90,19 @@ class Worker:
         return False
 
     def _emit(self, message: dict[str, Any]) -> None:
-        self._batch.append(message)
+        # encoded one by one, as they come: a batch of them would hold up the streams
+        self._unsent.append(frames.encode(message))
         if "sample" not in message:
             self._flush()
         if "idle" in message:
             self._commands.put_nowait({"do": "exit"})
 
-    def _flush(self, *, last: bool = False) -> None:
-        live = None
+    def _flush(self) -> None:
         if self._loop is not None and self._requester is not None:
             live = {**self._loop.live, "chunks": self._requester.chunks}
-        self._out.put({"batch": self._batch, "live": live, "last": last})
-        self._batch = []
+            self._unsent.append(frames.encode({"live": live}))
+        self._out.put(b"".join(self._unsent))
+        self._unsent = []
 
     async def _beat(self) -> None:
         due, flush_at = time.perf_counter(), 0.0
@@ -123,12 +124,12 @@ def main() -> None:
     """Run a worker on this process's pipes."""
     pipe = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a stray print must not end up among the frames
-    out: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+    out: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
     def write() -> None:
         with suppress(BrokenPipeError):
-            while (message := out.get()) is not None:
-                pipe.write(frames.encode(message))
+            while (data := out.get()) is not None:
+                pipe.write(data)
                 pipe.flush()
 
     writer = threading.Thread(target=write, daemon=True)
