@@ -221,6 +221,7 @@ def http_client(endpoint: Endpoint, timeout_s: float) -> "httpx.Client":
         return httpx.Client(
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0)),
             trust_env=not endpoint.local,
+            verify=httpx.create_ssl_context(),  # SSL_CERT_FILE counts on loopback too
             headers={"accept-encoding": "identity"},  # as in the measurement
             # some servers promise to keep a connection and close it after each stream
             limits=httpx.Limits(max_keepalive_connections=0),
