@@ -3,21 +3,24 @@
 A new protocol is a class with the members of `base.WireProtocol` and a row in `PROTOCOLS`.
 """
 
-from .base import Delta, Usage, WireProtocol, error_message, without_secrets
+from .base import WireProtocol, error_message, without_secrets
 from .openai import Chat, Completions
-from .reader import Outcome, StreamReader
+from .outcome import Outcome, Usage
+from .reader import StreamReader
+from .server_times import ServerTimes, server_times_from_headers
 from .sse import EventParser
 
 PROTOCOLS: dict[str, WireProtocol] = {p.name: p for p in (Chat(), Completions())}
 
 __all__ = [
     "PROTOCOLS",
-    "Delta",
     "EventParser",
     "Outcome",
+    "ServerTimes",
     "StreamReader",
     "Usage",
     "WireProtocol",
     "error_message",
+    "server_times_from_headers",
     "without_secrets",
 ]

@@ -2,35 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+from .outcome import Outcome
 
 _SECRET_FROM = 6
 """Shorter header values are no secrets, and masking them would garble what a server says."""
-
-
-@dataclass(slots=True)
-class Usage:
-    """The server's own token counts."""
-
-    prompt_tokens: int | None = None
-    output_tokens: int | None = None
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
-
-
-@dataclass(slots=True)
-class Delta:
-    """What one event said."""
-
-    token: bool = False
-    """It carried content, reasoning or a tool call, so it counts for TTFT."""
-    output: bool = False
-    """What it carried was not reasoning."""
-    usage: Usage | None = None
-    finish_reason: str | None = None
-    error: str | None = None
-    done: bool = False
 
 
 class WireProtocol(Protocol):
@@ -45,8 +22,12 @@ class WireProtocol(Protocol):
     def body(self, model: str, prompt: str, output_tokens: int) -> dict[str, Any]:
         """Return a streaming request for at most `output_tokens` tokens."""
 
-    def read(self, event: bytes) -> Delta:
-        """Say what an event's data means; raises ValueError if it isn't this protocol's."""
+    def read(self, said: Any, stamp_ns: int, outcome: Outcome) -> None:
+        """Fold an event's JSON into the outcome.
+
+        Raises ValueError, LookupError, TypeError, AttributeError or RecursionError if it isn't
+        this protocol's.
+        """
 
 
 def error_message(body: bytes, limit: int = 300) -> str:

@@ -3,19 +3,24 @@
 import json
 from typing import Any
 
-from .base import Delta, Usage, error_message
+from .base import error_message
+from .outcome import Outcome, Usage
+from .server_times import server_times_from_body
 
 
-def _usage(said: dict[str, Any]) -> Usage | None:
+def _usage(said: Any) -> Usage | None:
     """Read a usage object; zeros in both counts mean that the server did not count."""
     prompt, output = _count(said, "prompt_tokens"), _count(said, "completion_tokens")
     if not prompt and not output:
         return None
+    reasoning = _count(said.get("completion_tokens_details"), "reasoning_tokens")
+    if reasoning and said.get("total_tokens") == (prompt or 0) + (output or 0) + reasoning:
+        output = (output or 0) + reasoning  # xAI counts reasoning beside the completion, not in it
     return Usage(
         prompt_tokens=prompt,
         output_tokens=output,
         cached_tokens=_count(said.get("prompt_tokens_details"), "cached_tokens"),
-        reasoning_tokens=_count(said.get("completion_tokens_details"), "reasoning_tokens"),
+        reasoning_tokens=reasoning,
     )
 
 
@@ -25,25 +30,16 @@ def _count(said: Any, name: str) -> int | None:
     return value if type(value) is int and value >= 0 else None
 
 
-def _read(event: bytes, judge: Any) -> Delta:
-    if event.strip() == b"[DONE]":
-        return Delta(done=True)
-    said = json.loads(event)
-    if not isinstance(said, dict):
-        raise ValueError("not an object")
-    if said.get("error"):
-        return Delta(error=error_message(event))
-    delta = Delta()
-    if said.get("usage"):
-        delta.usage = _usage(said["usage"])
-    choices = said.get("choices")
-    if choices:
-        reason = choices[0].get("finish_reason")
-        delta.finish_reason = str(reason)[:40] if reason else None
-        delta.token, delta.output = judge(choices[0])
-    elif choices is None and "usage" not in said:
-        raise ValueError("neither choices nor usage")
-    return delta
+def _chars(said: Any) -> int:
+    """Count the characters that a model wrote into a text, its parts or tool calls."""
+    if isinstance(said, str):
+        return len(said)
+    if isinstance(said, list):
+        return sum(_chars(part) for part in said)
+    if isinstance(said, dict):
+        written = ("text", "thinking", "function", "name", "arguments")
+        return sum(_chars(said[key]) for key in written if key in said)
+    return 0
 
 
 class _OpenAI:
@@ -59,15 +55,30 @@ class _OpenAI:
             "stream_options": {"include_usage": True},
         }
 
-    def read(self, event: bytes) -> Delta:
-        """Say what an event's data means; raises ValueError if it isn't this protocol's."""
-        return _read(event, self._judge)
+    def read(self, said: Any, stamp_ns: int, outcome: Outcome) -> None:
+        """Fold an event's JSON into the outcome; raises if it isn't this protocol's."""
+        choices, usage = said.get("choices"), said.get("usage")
+        if said.get("error"):
+            outcome.error = outcome.error or error_message(json.dumps(said).encode())
+            return
+        if usage:
+            outcome.usage = _usage(usage) or outcome.usage
+        if choices:
+            choice = choices[0]
+            self._judge(choice, stamp_ns, outcome)
+            reason = choice.get("finish_reason")
+            if not reason:
+                return
+            outcome.finish_reason = str(reason)[:40]
+        elif choices is None and "usage" not in said:
+            raise ValueError("neither choices nor usage")
+        outcome.note(server_times_from_body(said))  # they stand at the end, if anywhere
 
     def _prompt(self, prompt: str) -> dict[str, Any]:
         raise NotImplementedError
 
-    def _judge(self, choice: dict[str, Any]) -> tuple[bool, bool]:
-        """Tell whether a choice carries a token, and whether that is output, not reasoning."""
+    def _judge(self, choice: dict[str, Any], stamp_ns: int, outcome: Outcome) -> None:
+        """Count a choice's chunk if it carries a token."""
         raise NotImplementedError
 
 
@@ -81,10 +92,13 @@ class Chat(_OpenAI):
     def _prompt(self, prompt: str) -> dict[str, Any]:
         return {"messages": [{"role": "user", "content": prompt}]}
 
-    def _judge(self, choice: dict[str, Any]) -> tuple[bool, bool]:
+    def _judge(self, choice: dict[str, Any], stamp_ns: int, outcome: Outcome) -> None:
         delta = choice.get("delta") or {}
-        output = any(delta.get(key) for key in ("content", "tool_calls", "refusal"))
-        return output or bool(delta.get("reasoning_content") or delta.get("reasoning")), output
+        output = delta.get("content") or delta.get("tool_calls") or delta.get("refusal")
+        if output:
+            outcome.token(stamp_ns, _chars(output))
+        elif reasoning := delta.get("reasoning_content") or delta.get("reasoning"):
+            outcome.token(stamp_ns, _chars(reasoning), output=False)
 
 
 class Completions(_OpenAI):
@@ -97,6 +111,6 @@ class Completions(_OpenAI):
     def _prompt(self, prompt: str) -> dict[str, Any]:
         return {"prompt": prompt}
 
-    def _judge(self, choice: dict[str, Any]) -> tuple[bool, bool]:
-        token = bool(choice.get("text"))
-        return token, token
+    def _judge(self, choice: dict[str, Any], stamp_ns: int, outcome: Outcome) -> None:
+        if text := choice.get("text"):
+            outcome.token(stamp_ns, _chars(text))

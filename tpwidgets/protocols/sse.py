@@ -1,6 +1,7 @@
 """Server-sent events out of a byte stream that may be cut anywhere."""
 
 _BOM = b"\xef\xbb\xbf"
+_LF, _CR = b"\n\r"
 MAX_EVENT = 32 * 1024 * 1024
 """A longer event is dropped: a server that never ends its line must not fill the memory."""
 
@@ -24,37 +25,23 @@ class EventParser:
         self._unended = self._held = 0  # bytes in _parts and in _data
         self._skip_lf = False
         self._at_start = True
+        self._between = False  # two events, with nothing left of the one and had of the other
         self.dropped = False
         """Whether something was longer than `MAX_EVENT`."""
 
     def feed(self, chunk: bytes, stamp: int) -> list[tuple[bytes, int]]:
         """Take one read's bytes; return the ``(data, stamp)`` of each event it completed."""
-        if self._skip_lf and chunk:
-            self._skip_lf = False
-            if chunk[:1] == b"\n":
-                chunk = chunk[1:]
-        if b"\n" not in chunk and b"\r" not in chunk:
-            if chunk:
-                self._parts.append(chunk)  # joined only when the line ends: no quadratic copying
-                self._unended += len(chunk)
-                self._bound()
-            return []
-        if self._parts:
-            self._parts.append(chunk)
-            chunk = b"".join(self._parts)
-        if b"\r" in chunk:
-            self._skip_lf = chunk.endswith(b"\r")
-            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        lines = chunk.split(b"\n")
-        rest = lines.pop()
-        events = []
-        for line in lines:
-            self._line(line, stamp)
-            if not line and self._data:
-                events.append(self._dispatch())
-        self._parts = [rest] if rest else []
-        self._unended = len(rest)
-        return events
+        # what most reads are: whole events of one data line
+        if self._between and chunk[:6] == b"data: " and chunk[-2:] == b"\n\n" and _CR not in chunk:
+            body = chunk[6:-2]
+            if _LF not in body:
+                return [(body, stamp)]
+            events = body.split(b"\n\ndata: ")
+            if body.count(b"\n") == 2 * len(events) - 2:
+                return [(event, stamp) for event in events]
+        found = self._feed(chunk, stamp)
+        self._between = not (self._parts or self._data or self._skip_lf or self._at_start)
+        return found
 
     def finish(self, stamp: int) -> list[tuple[bytes, int]]:
         """End the stream; return the event that its end cut off, if any."""
@@ -63,11 +50,41 @@ class EventParser:
             self._parts = []
         return [self._dispatch()] if self._data else []
 
+    def _feed(self, chunk: bytes, stamp: int) -> list[tuple[bytes, int]]:
+        """Take any read: line by line."""
+        if self._skip_lf and chunk:
+            self._skip_lf = False
+            if chunk[:1] == b"\n":
+                chunk = chunk[1:]
+        if _LF not in chunk and _CR not in chunk:
+            if chunk:
+                self._parts.append(chunk)  # joined only when the line ends: no quadratic copying
+                self._unended += len(chunk)
+                self._bound()
+            return []
+        if self._parts:
+            self._parts.append(chunk)
+            chunk = b"".join(self._parts)
+        if _CR in chunk:
+            self._skip_lf = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = chunk.split(b"\n")
+        rest = lines.pop()
+        events = []
+        for line in lines:
+            if line:
+                self._line(line, stamp)
+            elif self._data:
+                events.append(self._dispatch())
+        self._parts = [rest] if rest else []
+        self._unended = len(rest)
+        return events
+
     def _line(self, line: bytes, stamp: int) -> None:
         if self._at_start:
             self._at_start = False
             line = line.removeprefix(_BOM)
-        if line.startswith(b"data:"):
+        if line[:5] == b"data:":
             self._data.append(line[6:] if line[5:6] == b" " else line[5:])
             self._stamp = stamp
             self._held += len(line)
