@@ -54,6 +54,8 @@ class Bench:
         for kind, event in self._wait:
             if kind in message:
                 event.set()
+        if "level_over" in message:  # what whoever steers does next
+            self.loop.close_window()
 
     async def until(self, kind: str) -> None:
         event = asyncio.Event()

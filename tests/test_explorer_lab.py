@@ -61,7 +61,7 @@ def rows(page: LabPage) -> int:
 
 def pids_of(page: LabPage) -> list[str]:
     """Return the process ids of the worker and of the simulated endpoint."""
-    said = page.execute("print(explorer.measurement._worker.pid, sim.pid)")["stdout"]
+    said = page.execute("print(explorer.measurement._fleet.pids[0], sim.pid)")["stdout"]
     return said.split()
 
 

@@ -158,7 +158,7 @@ def begin(url: str, **settings: Any) -> Measurement:
 
 
 def worker_gone(measurement: Measurement) -> bool:
-    return measurement._worker._process.poll() is not None
+    return measurement._fleet._members[0].worker._process.poll() is not None
 
 
 def test_stop_keeps_what_there_is_and_answers(sim: Any) -> None:
@@ -201,7 +201,7 @@ def test_stop_does_not_wait_for_a_silent_server() -> None:
 def test_a_killed_worker_is_an_error_and_leaves_nothing(sim: Any) -> None:
     measurement = begin(sim.url, concurrency=2, seconds=1000)
     until(measurement, lambda m: m.live.requests > 4)
-    os.kill(measurement._worker.pid, signal.SIGKILL)
+    os.kill(measurement._fleet.pids[0], signal.SIGKILL)
     with pytest.raises(MeasurementError, match="ended by itself"):
         measurement.wait(PATIENCE_S)
     assert worker_gone(measurement)
@@ -315,8 +315,8 @@ import tpwidgets as tp
 measurement = tp.start(sys.argv[1], concurrency=2, seconds=1000)
 worker = None
 while worker is None:
-    worker = measurement._worker
-print(worker.pid, flush=True)
+    worker = measurement._fleet
+print(worker.pids[0], flush=True)
 run = measurement.wait()
 """
 INTERRUPTED = """
@@ -500,7 +500,7 @@ def test_a_key_is_shown_nowhere(
         if good:
             assert asked.wait(PATIENCE_S)
         if good and sys.platform == "linux":
-            process = Path(f"/proc/{measurement._worker.pid}")
+            process = Path(f"/proc/{measurement._fleet.pids[0]}")
             for place in ("environ", "cmdline"):
                 assert KEY.encode() not in (process / place).read_bytes()
         go.set()

@@ -133,10 +133,10 @@ class Measurement:
     def stop(self) -> None:
         """Break off; what was measured is kept. Returns at once."""
         self._stop.set()
-        worker = self._worker
-        if worker is not None:
-            worker.send({"do": "stop"})
-            threading.Thread(target=worker.kill_unless_ended, args=(_STOP_S,), daemon=True).start()
+        fleet = self._fleet
+        if fleet is not None:
+            fleet.send({"do": "stop"})
+            threading.Thread(target=fleet.kill_unless_ended, args=(_STOP_S,), daemon=True).start()
 
     def wait(self, timeout_s: float | None = None) -> Run:
         """Block until it has ended and return the run.
@@ -168,7 +168,7 @@ class Measurement:
 
     # -- the supervising thread ----------------------------------------------------------------
 
-    _worker: Any = None
+    _fleet: Any = None
 
     def _supervise(self) -> None:
         state = "done"
@@ -203,23 +203,23 @@ class Measurement:
         self._tell()
 
     def _measure(self) -> str:
-        from .engine.fleet import LocalWorker
+        from .engine.fleet import Fleet
         from .engine.sweep import Sweep
 
         hide = (self.endpoint.api_key_env,) if self.endpoint.api_key_env else ()
-        worker = self._worker = LocalWorker(hide)  # starts while the endpoint is being probed
+        fleet = self._fleet = Fleet(hide)  # starts while the endpoint is being probed
         try:
             prepared = self._prepare()
             if prepared is None:
                 return "stopped"
-            worker.send(_assignment(prepared, self.timeout_s))
+            fleet.send(_assignment(prepared, self.timeout_s))
             sweep = Sweep(self.load)
-            self._next(worker, sweep)
+            self._next(fleet, sweep)
             if self._stop.is_set():  # it may have been set before there was a worker to tell
-                worker.send({"do": "stop"})
-            self._listen(worker, sweep, prepared.probe_ttft_s)
+                fleet.send({"do": "stop"})
+            self._listen(fleet, sweep, prepared.probe_ttft_s)
         finally:
-            complaint = worker.close()
+            complaint = fleet.close()
         if not self._finished and not self._stop.is_set():
             raise MeasurementError(f"The measuring process ended by itself. {complaint}".strip())
         if not any(s.status == "ok" for s in self._state.samples) and not self._stop.is_set():
@@ -257,22 +257,22 @@ class Measurement:
     def _going_on(self) -> bool:
         return not self._stop.is_set()
 
-    def _next(self, worker: Any, sweep: Any) -> None:
+    def _next(self, fleet: Any, sweep: Any) -> None:
         command = sweep.next()
-        worker.send(command or {"do": "finish"})
+        fleet.send(command or {"do": "finish"})
         self._level_began = time.monotonic()
 
     _finished = False
     _level_began = 0.0
 
-    def _listen(self, worker: Any, sweep: Any, ttft_s: float) -> None:
+    def _listen(self, fleet: Any, sweep: Any, ttft_s: float) -> None:
         """Take in what the worker sends until it ends, and steer it through the levels."""
         meter = Meter()
         computed = told = 0.0
         pause_s = _POINT_S
         e2e_s = max(0.05, 2 * ttft_s)
         over = False
-        for message in worker.messages():
+        for message in fleet.messages():
             live = message.get("live")
             if live is None:
                 over = self._take(message) or over
@@ -290,7 +290,7 @@ class Measurement:
                 pause_s = max(_POINT_S, 10 * (computed - now))  # many requests: less often
                 going_on = not (self._finished or state.broken or self._stop.is_set())
                 if going_on and (over or (point is not None and sweep.may_leave(point))):
-                    self._next(worker, sweep)
+                    self._next(fleet, sweep)
                 over = False
             if now - told > _UPDATE_S:
                 told = now

@@ -58,7 +58,8 @@ class ClosedLoop:
         self._closed = False
         self._counted = 0
         self._failures = 0
-        self._idle_told = False
+        self._over = False
+        self._finishing = self._idle_told = False
         self._in_flight = 0
         self._area = 0.0
         self._changed_s = 0.0
@@ -73,7 +74,7 @@ class ClosedLoop:
         spacing = min(_STAGGER_S, _STAGGER_MAX_S / max(1, added))
         self._level, self._size = level, level.concurrency
         self._refilled.clear()
-        self._closed = False
+        self._closed = self._over = False
         self._failures = 0
         self._wake_retired()
         fresh = (i for i in range(self._size) if i not in self._slots)
@@ -83,14 +84,14 @@ class ClosedLoop:
     def finish(self) -> None:
         """Send nothing more; let what is in flight come to its end."""
         self.close_window()
-        self._size = 0
+        self._size, self._finishing = 0, True
         self._wake_retired()
         self._tell_if_idle()
 
     async def stop(self) -> None:
         """Break off everything now; what was in flight becomes a sample with status `stopped`."""
         self.close_window("stopped")
-        self._size = 0
+        self._size, self._finishing = 0, True
         tasks = list(self._slots.values())
         for task in tasks:
             task.cancel()
@@ -145,7 +146,7 @@ class ClosedLoop:
                 self._slots[slot].cancel()
 
     def _tell_if_idle(self) -> None:
-        if not self._slots and not self._size and not self._idle_told:
+        if self._finishing and not self._slots and not self._idle_told:
             self._idle_told = True
             self._emit({"idle": True})
 
@@ -208,9 +209,13 @@ class ClosedLoop:
         return window
 
     def _level_over(self) -> None:
-        """Tell that the level has counted what it was asked for; keep the load up meanwhile."""
-        self.close_window()
-        self._emit({"level_over": True})
+        """Tell, once, that the level has counted what it was asked for.
+
+        The load is kept up, and counted, until a command comes.
+        """
+        if not self._over:
+            self._over = True
+            self._emit({"level_over": True})
 
     def close_window(self, note: str = "") -> None:
         """Close the level's window, if it is open, and tell. The load goes on until a command."""

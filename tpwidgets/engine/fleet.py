@@ -1,88 +1,247 @@
-"""Where workers run: as local processes."""
+"""The workers of one measurement, as if they were one: as many as the load needs cores.
 
+A level's users are shared out among them. Each walks the level by itself; what they tell is put
+together here: the window in which all of them counted, requests in flight as their sum.
+"""
+
+import math
 import os
-import subprocess
-import sys
-import tempfile
+import queue
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-from . import frames
+from .process import LocalWorker
 
-_ROOT = Path(__file__).resolve().parents[2]
-_INSTALLED = _ROOT.name in ("site-packages", "dist-packages")
+_USERS_PER_WORKER = 256
+"""So many users one worker takes on before it is known how busy they keep it."""
+_COMFORTABLE = 0.6
+"""How much of a core a worker should need at most: beyond, tokens begin to share reads."""
+_SATURATED = 0.85
 
 
-class LocalWorker:
-    """A worker process on this machine.
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
-    It runs in a session of its own, so that interrupting the kernel does not kill it, and it ends
-    when its standard input does, so that it never outlives the kernel.
+
+class _Member:
+    """What is known of one worker."""
+
+    def __init__(self, hide: tuple[str, ...]) -> None:
+        self.worker = LocalWorker(hide)
+        self.users = self.first_slot = 0
+        self.live: dict[str, Any] | None = None
+        self.window: dict[str, Any] | None = None
+        self.left: list[dict[str, Any] | None] = []
+        """The window of each level that it has left, None where it had none."""
+        self.over = self.idle = False
+
+    def leave(self) -> None:
+        """File the level's window."""
+        self.left.append(self.window)
+        self.window = None
+
+
+class Fleet:
+    """Local workers behind the face of one. Commands may come from any thread.
 
     Parameters
     ----------
-    hide : iterable of str
-        Environment variables that it must not inherit (the key travels in a frame).
+    hide : tuple of str
+        Environment variables that workers must not inherit.
+    cores : int
+        How many workers there may be, at most; None: one for each core that we may use.
     """
 
-    def __init__(self, hide: tuple[str, ...] = ()) -> None:
-        env = {name: value for name, value in os.environ.items() if name not in hide}
-        # -P: never import from the directory that the notebook happens to be in
-        if not _INSTALLED:  # site-packages must not come before the standard library
-            paths = (str(_ROOT), env.get("PYTHONPATH", ""))
-            env["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "tpwidgets.engine.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=env,
-            start_new_session=True,
-        )
+    def __init__(self, hide: tuple[str, ...] = (), cores: int | None = None) -> None:
+        self._hide, self._cores = hide, cores or usable_cores()
+        self._told: queue.SimpleQueue[tuple[_Member, dict[str, Any] | None]] = queue.SimpleQueue()
+        self._members: list[_Member] = []
+        self._assignment: dict[str, Any] = {}
+        self._level: dict[str, Any] = {}
+        self._leaving: list[list[_Member]] = []
+        """For each command that ends a level: who had users, hence owes a window."""
+        self._merged = 0
+        self._ending = False
         self._sending = threading.Lock()
+        self._add()
 
     @property
-    def pid(self) -> int:
-        """The worker's process id."""
-        return self._process.pid
+    def pids(self) -> list[int]:
+        """The workers' process ids."""
+        return [member.worker.pid for member in self._members]
 
-    def send(self, message: dict[str, Any]) -> None:
-        """Send a command; a worker that is gone is noticed where its messages are read."""
-        stdin = self._process.stdin
-        assert stdin is not None  # noqa: S101
-        with self._sending, suppress(OSError, ValueError):
-            stdin.write(frames.encode(message))
-            stdin.flush()
+    # -- commands ------------------------------------------------------------------------------
+
+    def send(self, command: dict[str, Any]) -> None:
+        """Pass a command on, a level's users shared out; ``assignment`` comes first of all."""
+        with self._sending:
+            if command["do"] == "assignment":
+                self._assignment = command
+                for number, member in enumerate(self._members):
+                    member.worker.send(self._part(number))
+            elif command["do"] == "level":
+                self._grow(self._wanted(command["concurrency"]))
+                self._share_out(command)
+            else:
+                self._ending = True
+                self._leaving.append([m for m in self._members if m.users])
+                for member in self._members:
+                    member.worker.send(command)
+
+    def _part(self, number: int) -> dict[str, Any]:
+        run, seed = self._assignment["run"], self._assignment["seed"]
+        own = {"run": f"{run}-{number}", "seed": seed + number} if number else {}
+        return {**self._assignment, **own}
+
+    def _wanted(self, users: int) -> int:
+        """Return how many workers so many users need, by how busy those before kept them."""
+        busy = sum(m.live["busy"] for m in self._members if m.live)
+        before = self._level.get("concurrency")
+        if before:
+            return math.ceil(busy * users / before / _COMFORTABLE)
+        return math.ceil(users / _USERS_PER_WORKER)
+
+    def _grow(self, wanted: int) -> None:
+        while len(self._members) < min(wanted, self._cores):
+            member = self._add()
+            member.worker.send(self._part(len(self._members) - 1))
+
+    def _add(self) -> _Member:
+        member = _Member(self._hide)
+        member.left = [None] * len(self._leaving)
+        self._members.append(member)
+
+        def listen() -> None:
+            for message in member.worker.messages():
+                self._told.put((member, message))
+            self._told.put((member, None))
+
+        threading.Thread(target=listen, name="tpwidgets-worker", daemon=True).start()
+        return member
+
+    def _share_out(self, level: dict[str, Any], *, again: bool = False) -> None:
+        # a level that is begun again with more workers leaves no window behind
+        self._leaving.append([] if again else [m for m in self._members if m.users])
+        self._level = level
+        users, n = level["concurrency"], len(self._members)
+        first = 0
+        for number, member in enumerate(self._members):
+            share = users // n + (number < users % n)
+            member.users, member.first_slot, member.over = share, first, False
+            first += share
+            requests = level["requests"]
+            part = None if requests is None else math.ceil(requests * share / users)
+            member.worker.send({**level, "concurrency": share, "requests": part})
+
+    # -- messages ------------------------------------------------------------------------------
 
     def messages(self) -> Iterator[dict[str, Any]]:
-        """Yield the worker's messages until it ends."""
-        stdout = self._process.stdout
-        assert stdout is not None  # noqa: S101
-        with suppress(ValueError):  # closed while reading
-            while (message := frames.read(stdout.read)) is not None:
+        """Yield what the workers tell, put together, until all have ended or one broke down."""
+        ended = 0
+        while ended < len(self._members):
+            member, message = self._told.get()
+            if message is not None:
+                yield from self._together(member, message)
+                continue
+            ended += 1
+            if not member.idle and not self._ending:
+                return
+
+    def _together(self, member: _Member, message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        if "sample" in message:
+            message["sample"].slot += member.first_slot
+            message["sample"].concurrency = self._level["concurrency"]
+            yield message
+        elif "live" in message:
+            member.live = message["live"]
+            if member is self._members[0]:
+                yield self._live()
+                self._help()
+        elif "window" in message:
+            member.window = message["window"]
+        elif "left" in message:
+            member.leave()
+            yield from self._windows()
+        elif "level_over" in message:
+            member.over = True
+            if all(m.over or not m.users for m in self._members):
                 yield message
+                yield self._live()
+        elif "idle" in message:
+            member.leave()
+            member.idle = True
+            yield from self._windows()
+            if all(m.idle for m in self._members):
+                yield message
+                yield self._live()
+        elif "broken" in message:
+            yield message
+            self.send({"do": "finish"})
+
+    def _windows(self) -> Iterator[dict[str, Any]]:
+        """Yield the windows of levels that all have left by now."""
+        while self._merged < min(len(self._leaving), *(len(m.left) for m in self._members)):
+            owing = self._leaving[self._merged]
+            window = self._common([m.left[self._merged] for m in owing])
+            self._merged += 1
+            if window is not None:
+                yield {"window": window}
+
+    def _live(self) -> dict[str, Any]:
+        """Put together what is going on right now."""
+        lives = [m.live for m in self._members if m.live is not None]
+        counting = [m.live["window"] if m.live else None for m in self._members if m.users]
+        return {
+            "live": {
+                "now_s": max((live["now_s"] for live in lives), default=0.0),
+                "concurrency": self._level.get("concurrency", 0),
+                "in_flight": sum(live["in_flight"] for live in lives),
+                "chunks": sum(live["chunks"] for live in lives),
+                "window": self._common(counting),
+            }
+        }
+
+    def _common(self, windows: list[dict[str, Any] | None]) -> dict[str, Any] | None:
+        """Return the window in which all of them counted, if there is one."""
+        open_ = [window for window in windows if window is not None]
+        if not open_ or len(open_) < len(windows):
+            return None
+        start, end = max(w["start_s"] for w in open_), min(w["end_s"] for w in open_)
+        if len(open_) > 1 and start >= end:
+            return None
+        return {
+            "concurrency": sum(w["concurrency"] for w in open_),
+            "start_s": start,
+            "end_s": end,
+            "in_flight_mean": sum(w["in_flight_mean"] for w in open_),
+            "closed": all(w["closed"] for w in open_),
+            "note": next((w["note"] for w in open_ if w["note"]), ""),
+        }
+
+    def _help(self) -> None:
+        """Begin the level again with one more worker, if those there are too busy for it."""
+        n = len(self._members)
+        busy = max(m.live["busy"] if m.live else 0.0 for m in self._members)
+        with self._sending:
+            if busy < _SATURATED or n >= self._cores or self._ending or not self._level:
+                return
+            self._grow(n + 1)
+            self._share_out(self._level, again=True)
+
+    # -- the end -------------------------------------------------------------------------------
 
     def kill_unless_ended(self, within_s: float) -> None:
-        """Kill the worker if it has not ended by itself in time."""
-        with suppress(subprocess.TimeoutExpired):
-            self._process.wait(within_s)
-            return
-        self._process.kill()
+        """Kill the workers that have not ended by themselves in time."""
+        until = time.monotonic() + within_s
+        for member in self._members:
+            member.worker.kill_unless_ended(max(0.0, until - time.monotonic()))
 
     def close(self) -> str:
-        """End the worker, by force if need be; return the last line of what it complained of."""
-        with self._sending, suppress(OSError):
-            if self._process.stdin is not None:
-                self._process.stdin.close()
-        self.kill_unless_ended(2.0)
-        self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-        self._errors.seek(0)
-        lines = self._errors.read().decode("utf-8", "replace").strip().splitlines()
-        self._errors.close()
-        return lines[-1] if lines else ""
+        """End all workers, by force if need be; return the first complaint."""
+        complaints = [member.worker.close() for member in self._members]
+        return next(filter(None, complaints), "")

@@ -154,7 +154,7 @@ class StampedTransport(httpx.AsyncBaseTransport):
 
     def _tls(self) -> ssl.SSLContext:
         if self._ssl is None:
-            self._ssl = httpx.create_ssl_context(trust_env=self._trust_env)
+            self._ssl = httpx.create_ssl_context()  # SSL_CERT_FILE counts on loopback too
             self._ssl.set_alpn_protocols(["http/1.1"])
         return self._ssl
 

@@ -28,6 +28,20 @@ _FLUSH_S = 0.1
 _BEAT_S = 0.05
 
 
+class Busy:
+    """How much of a core this process used of late, from 0 to 1."""
+
+    def __init__(self) -> None:
+        self.share = 0.0
+        self._at, self._used = time.perf_counter(), time.process_time()
+
+    def measure(self) -> None:
+        """Take in what was used since the last time; it fades within a second."""
+        at, used = time.perf_counter(), time.process_time()
+        self.share += 0.2 * ((used - self._used) / (at - self._at) - self.share)
+        self._at, self._used = at, used
+
+
 class Worker:
     """Steers a closed loop by frames from the kernel."""
 
@@ -38,6 +52,7 @@ class Worker:
     ) -> None:
         self._out, self._selector = out, selector
         self._clock = Clock()
+        self._busy = Busy()
         self._unsent: list[bytes] = []
         self._requester: Requester | None = None
         self._loop: ClosedLoop | None = None
@@ -78,10 +93,12 @@ class Worker:
         elif do == "level":
             gc.collect()
             self._loop.close_window()  # a hundred connections being opened belong to no window
+            self._emit({"left": True})
             await self._requester.open(message["concurrency"])
             self._loop.set_level(Level(**message))
         elif do == "finish":
             self._loop.finish()
+            self._emit({"left": True})
         elif do == "stop":
             await self._loop.stop()
             return True
@@ -99,7 +116,7 @@ class Worker:
 
     def _flush(self) -> None:
         if self._loop is not None and self._requester is not None:
-            live = {**self._loop.live, "chunks": self._requester.chunks}
+            live = {**self._loop.live, "chunks": self._requester.chunks, "busy": self._busy.share}
             self._unsent.append(frames.encode({"live": live}))
         self._out.put(b"".join(self._unsent))
         self._unsent = []
@@ -116,6 +133,7 @@ class Worker:
             self._clock.measure()
             if now >= flush_at:
                 flush_at = now + _FLUSH_S
+                self._busy.measure()
                 if self._loop is not None:
                     self._flush()
 
