@@ -2,6 +2,7 @@
 
 import json
 import time
+from functools import partial
 from itertools import pairwise
 from math import inf, isnan
 
@@ -10,13 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tpwidgets.arrivals import tokens_per_bin
 from tpwidgets.intervals import (
     firm,
-    percentile_interval,
     percentile_with_failures,
+    percentiles,
     pooled_percentiles,
     rate_interval,
 )
+from tpwidgets.ledger import Ledger
 from tpwidgets.metrics import (
     COLUMNS,
     operating_point,
@@ -115,9 +118,10 @@ def test_adjoining_windows_count_each_token_and_each_request_once():
     whole = operating_point(samples, Window(4, edges[0], edges[-1]))
     parts = [operating_point(samples, Window(4, a, b)) for a, b in pairwise(edges)]
     assert sum(p["n"] for p in parts) == whole["n"]
-    assert sum(p["output_tps"] * p["window_s"] for p in parts) == pytest.approx(
-        whole["output_tps"] * 10
-    )
+    streams = Ledger(samples).since(0.0).streams(1.0)
+    counts = [tokens_per_bin(streams, a, b, 7).sum() for a, b in pairwise(edges)]
+    arrived = [s.sent_s + ms / 1000 for s in samples for ms in s.token_ms]
+    assert sum(counts) == pytest.approx(sum(0 < at <= 10 for at in arrived))
 
 
 def test_chunks_of_several_tokens():
@@ -288,6 +292,11 @@ def test_it_is_fast():
 # --- intervals -------------------------------------------------------------------------------
 
 
+def percentile_interval(values, p):
+    ((_, interval),) = percentiles(values, [p])
+    return interval
+
+
 def test_percentile_interval_covers():
     rng = np.random.default_rng(7)
     hits = 0
@@ -319,13 +328,20 @@ def test_firm(n, p, expected):
     assert firm(n, p) is expected
 
 
+def in_blocks(values, each, requests):
+    """Values of requests that have `each`, so many requests a block."""
+    for i in range(0, len(values), each * requests):
+        block = values[i : i + each * requests]
+        yield block, np.full(len(block) // each, each)
+
+
 def test_pooled_percentiles_know_that_a_request_resembles_itself():
     rng = np.random.default_rng(3)
     hits = 0
     for _ in range(300):
         pace = np.repeat(rng.normal(10, 1, size=40), 50)  # a request's gaps share their pace
         gaps = pace + rng.normal(0, 0.2, size=pace.size)
-        ((_, (lo, hi)),) = pooled_percentiles(gaps, np.full(40, 50), [0.5])
+        ((_, (lo, hi)),) = pooled_percentiles(partial(in_blocks, gaps, 50, 7), 2000, [0.5])
         hits += lo <= 10 <= hi
     assert 0.90 <= hits / 300 <= 0.99  # as independent values they would cover about 20 %
 

@@ -1,4 +1,4 @@
-"""Percentiles and rates with 95 % intervals: order statistics, and the block bootstrap.
+"""Percentiles and rates with 95 % intervals: order statistics, and the block bootstrap's variance.
 
 Sources: Hahn & Meeker, *Statistical Intervals* (1991), section 5.2; Woodruff, "Confidence intervals
 for medians and other position measures", JASA 47 (1952); Künsch, "The jackknife and the bootstrap
@@ -7,7 +7,7 @@ selection for the dependent bootstrap", Econometric Reviews 23 (2004), with the 
 Patton, Politis & White (2009).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from math import ceil, floor, inf, sqrt
 
@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 Interval = tuple[float, float] | tuple[None, None]
 NONE: Interval = (None, None)
 Floats = NDArray[np.float64]
+AnyFloats = NDArray[np.floating]
 
 ALPHA = 0.05
 Z = 1.959963984540054
@@ -32,8 +33,6 @@ BINS = 120
 """Into how many bins a window is cut for the interval of a rate."""
 
 MIN_BINS = 8
-RESAMPLES = 600
-SEED = 20
 
 
 def firm(n: int, p: float) -> bool:
@@ -60,18 +59,22 @@ def percentile_with_failures(values: Floats, failed: int, p: float) -> float | N
     return _at(np.sort(values), rank / max(values.size - 1, 1))
 
 
-def percentile_interval(values: ArrayLike, p: float) -> Interval:
-    """Give the 95 % interval of percentile `p` (0 to 1) of independent `values`, shape (n,).
+def percentiles(values: Floats, ps: Sequence[float]) -> list[tuple[float | None, Interval]]:
+    """Give percentiles `ps` (0 to 1) of independent `values`, shape (n,), with 95 % intervals.
 
-    The interval runs between two order statistics, whose ranks come from Binomial(n, p): it assumes
+    An interval runs between two order statistics, whose ranks come from Binomial(n, p): it assumes
     no distribution and covers at least 95 % (Hahn & Meeker 1991, 5.2). It is (None, None) where no
     two order statistics cover 95 %: below n = 6 for the median, 59 for p95, 299 for p99.
     """
-    data = np.sort(np.asarray(values, dtype=float))
-    ranks = _ranks(data.size, p)
-    if ranks is None:
-        return NONE
-    return float(data[ranks[0] - 1]), float(data[ranks[1] - 1])
+    ordered = np.sort(values)
+    found: list[tuple[float | None, Interval]] = []
+    for p in ps:
+        ranks = _ranks(ordered.size, p)
+        interval: Interval = NONE
+        if ranks is not None:
+            interval = float(ordered[ranks[0] - 1]), float(ordered[ranks[1] - 1])
+        found.append((_at(ordered, p) if ordered.size else None, interval))
+    return found
 
 
 @lru_cache(maxsize=1024)
@@ -98,9 +101,11 @@ def _ranks(n: int, p: float) -> tuple[int, int] | None:
 
 
 def pooled_percentiles(
-    values: Floats, sizes: NDArray[np.intp], ps: Sequence[float]
+    blocks: Callable[[], Iterable[tuple[AnyFloats, NDArray[np.intp]]]],
+    total: int,
+    ps: Sequence[float],
 ) -> list[tuple[float | None, Interval]]:
-    """Give percentiles, with 95 % intervals, of values pooled over requests.
+    """Give percentiles, with 95 % intervals, of values pooled over requests, in single precision.
 
     The gaps of one request resemble each other, so they are no independent sample: the request is
     the unit. The variance of the share of values at or below the percentile is that of a ratio
@@ -108,38 +113,50 @@ def pooled_percentiles(
 
     Parameters
     ----------
-    values : array of shape (Σ sizes,)
-        The requests' values, one request after the other.
-    sizes : array of shape (requests,)
-        How many values each request has, all at least 1.
+    blocks : callable
+        Goes through the requests, block by block: their values, one request after the other, and
+        how many each has, all at least 1. It is called twice: values are stored once, in order.
+    total : int
+        How many values there are.
     ps : sequence of float
         Between 0 and 1.
     """
-    if not values.size:
+    if not total:
         return [(None, NONE) for _ in ps]
-    ordered = np.sort(values)
-    starts = np.cumsum(sizes) - sizes
-    clusters = sizes.size
-    found: list[tuple[float | None, Interval]] = []
-    for p in ps:
-        value, interval = _at(ordered, p), NONE
-        if clusters >= MIN_CLUSTERS:
-            below = np.add.reduceat(values <= value, starts, dtype=np.float64)
+    ordered = np.empty(total, dtype=np.float32)
+    filled = 0
+    for values, _ in blocks():
+        ordered[filled : filled + values.size] = values
+        filled += values.size
+    ordered.sort()
+    found = [_at(ordered, p) for p in ps]
+    clusters, squares = 0, [0.0] * len(ps)
+    for values, sizes in blocks():
+        starts = np.cumsum(sizes) - sizes
+        clusters += sizes.size
+        for i, (p, value) in enumerate(zip(ps, found, strict=True)):
+            within = values.astype(np.float32, copy=False) <= np.float32(value)
+            below = np.add.reduceat(within, starts, dtype=np.float64)
             residual = below - p * sizes
-            variance = clusters / (clusters - 1) * float(residual @ residual) / values.size**2
-            half = Z * sqrt(variance)
+            squares[i] += float(residual @ residual)
+    out: list[tuple[float | None, Interval]] = []
+    for p, value, square in zip(ps, found, squares, strict=True):
+        interval: Interval = NONE
+        if clusters >= MIN_CLUSTERS:
+            half = Z * sqrt(clusters / (clusters - 1) * square) / total
             if half <= p <= 1 - half:
                 interval = _at(ordered, p - half), _at(ordered, p + half)
-        found.append((value, interval))
-    return found
+        out.append((value, interval))
+    return out
 
 
-def _at(ordered: Floats, p: float) -> float:
+def _at(ordered: AnyFloats, p: float) -> float:
     """Interpolate percentile `p` of sorted values linearly, as `numpy.quantile` does."""
     rank = p * (ordered.size - 1)
     below = min(int(rank), ordered.size - 1)
     above = min(below + 1, ordered.size - 1)
-    return float(ordered[below] + (rank - below) * (ordered[above] - ordered[below]))
+    low, high = float(ordered[below]), float(ordered[above])
+    return low + (rank - below) * (high - low)
 
 
 def rate_interval(counts_per_bin: ArrayLike, bin_s: float) -> Interval:
@@ -147,8 +164,8 @@ def rate_interval(counts_per_bin: ArrayLike, bin_s: float) -> Interval:
 
     Successive bins are correlated (a stream keeps its pace, a batch its size), so blocks of bins
     are drawn, not bins (Künsch 1989), as long as their autocorrelation asks (Politis & White 2004).
-    With few blocks the bootstrap's spread is too small; it is widened as Student's t is wider than
-    the normal distribution. The generator is seeded: the same counts give the same interval.
+    Nothing is resampled: a mean of blocks that are drawn independently has a variance that can be
+    written down. As there are few blocks, the interval is Student's, not the normal distribution's.
 
     Parameters
     ----------
@@ -162,41 +179,29 @@ def rate_interval(counts_per_bin: ArrayLike, bin_s: float) -> Interval:
     if n < MIN_BINS or bin_s <= 0 or not counts.any():
         return NONE
     block = _block_length(counts)
-    blocks = ceil(n / block)
     total = np.concatenate(([0.0], np.cumsum(np.concatenate((counts, counts[: block - 1])))))
     block_means = (total[block:] - total[:-block]) / block
-    drawn = np.random.default_rng(SEED).integers(n, size=(RESAMPLES, blocks))
     mean = float(counts.mean())
-    spread = (block_means[drawn].mean(axis=1) - mean) * _widening(n / block)
-    lo, hi = mean + np.quantile(spread, [ALPHA / 2, 1 - ALPHA / 2])
-    return max(0.0, float(lo)) / bin_s, float(hi) / bin_s
+    half = _half_width(n / block) * float(block_means.std())
+    return max(0.0, mean - half) / bin_s, (mean + half) / bin_s
 
 
-def arrival_rate_interval(at: Floats, weights: Floats | None, start: float, end: float) -> Interval:
-    """Give the 95 % interval of a rate from what arrived `at` some times in [start, end] seconds.
-
-    Parameters
-    ----------
-    at : array of shape (arrivals,)
-        In seconds.
-    weights : array of shape (arrivals,), optional
-        How much each arrival is worth; 1 if None.
-    start, end : float
-        In seconds.
-    """
+def arrival_rate_interval(at: Floats, start: float, end: float) -> Interval:
+    """Give the 95 % interval of the rate of what arrived `at` some seconds in [start, end]."""
     bin_s = (end - start) / BINS
     index = np.minimum(((at - start) / bin_s).astype(np.intp), BINS - 1)
-    return rate_interval(np.bincount(index, weights=weights, minlength=BINS), bin_s)
+    return rate_interval(np.bincount(index, minlength=BINS), bin_s)
 
 
-def _widening(blocks: float) -> float:
-    """Widen for the mean that was estimated from few blocks, and for Student's t against normal.
+def _half_width(blocks: float) -> float:
+    """Return half the interval of a mean of `blocks` values, in their standard deviations.
 
-    The t quantile is Cornish & Fisher's expansion in 1/ν (Abramowitz & Stegun 26.7.5).
+    Student's t, since the deviation was estimated from these values; the quantile is Cornish &
+    Fisher's expansion in 1/ν (Abramowitz & Stegun 26.7.5).
     """
     v = blocks - 1
     t = Z + (Z**3 + Z) / (4 * v) + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * v * v)
-    return t / Z * sqrt(blocks / v)
+    return t / sqrt(v)
 
 
 def _block_length(x: Floats) -> int:

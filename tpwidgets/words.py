@@ -40,6 +40,28 @@ def _percentile_columns() -> dict[str, tuple[str, str]]:
     return columns
 
 
+TTFT_PARTS = {
+    "write": "writing the request to the socket",
+    "server_queue": "waiting in the server's queue, as the server tells",
+    "server_prefill": "prefill, as the server tells",
+    "rest": "the network, and whatever the server doesn't tell",
+}
+"""What `ttft_mean_ms` is the sum of, in the order in which it happens (the rest anywhere)."""
+
+
+def _ttft_parts() -> dict[str, tuple[str, str]]:
+    parts = {
+        f"ttft_{part}_mean_ms": ("float64", f"part of ttft_mean_ms: {what}; empty if unknown; ms")
+        for part, what in TTFT_PARTS.items()
+    }
+    connect = "mean of opening a connection (DNS, TCP, TLS), where one was; before sent; ms"
+    return {
+        "ttft_mean_ms": ("float64", "mean time to first token: the sum of the parts that follow"),
+        **parts,
+        "connect_mean_ms": ("float64", connect),
+    }
+
+
 _POINT: dict[str, tuple[str, str]] = {
     "concurrency": ("int64", "asked concurrency: requests kept in flight"),
     "n": ("int64", "requests that ended well inside the window; the percentiles pool these"),
@@ -50,13 +72,25 @@ _POINT: dict[str, tuple[str, str]] = {
     "window_start_s": ("float64", "when counting began, s on the worker's clock"),
     "window_end_s": ("float64", "when counting ended, s on the worker's clock"),
     "window_s": ("float64", "how long counting took, s"),
-    **_with_interval(
-        "output_tps", "output tokens that arrived inside the window / its length; tokens per second"
+    "rates_start_s": (
+        "float64",
+        "rates are counted over whole turns of a user: from here, s on the worker's clock",
     ),
-    "input_tps": ("float64", "prompt tokens, credited at first token / window; tokens per second"),
+    "rates_end_s": ("float64", "… to here"),
+    **_with_interval(
+        "output_tps",
+        "output tokens that arrived in the whole turns / their length; tokens per second",
+    ),
+    "input_tps": (
+        "float64",
+        "prompt tokens, credited at first token / whole turns; tokens per second",
+    ),
     "total_tps": ("float64", "output_tps + input_tps; tokens per second"),
-    **_with_interval("rps", "requests that ended well inside the window / its length; per second"),
+    **_with_interval(
+        "rps", "requests that ended well in the whole turns / their length; per second"
+    ),
     **_percentile_columns(),
+    **_ttft_parts(),
     "ttft_p95_incl_failures_ms": ("float64", "ttft_p95_ms with each failure counted as +∞; ms"),
     "e2e_p95_incl_failures_ms": ("float64", "e2e_p95_ms with each failure counted as +∞; ms"),
     **_with_interval(
@@ -114,13 +148,23 @@ _REQUEST: dict[str, tuple[str, str]] = {
     "tokens_per_chunk": ("float64", _POINT["tokens_per_chunk"][1]),
     "sent_s": ("float64", "when it was handed to the socket, s on the worker's clock"),
     "connect_ms": ("float64", "opening the connection, before sent; empty if it was reused; ms"),
+    "dns_ms": ("float64", "part of connect_ms: finding the address; ms"),
+    "tcp_ms": ("float64", "part of connect_ms: TCP's handshake; ms"),
+    "tls_ms": ("float64", "part of connect_ms: TLS's handshake; ms"),
     "reused_connection": ("bool", "whether it found an open connection"),
+    "write_ms": ("float64", "sent → the system has taken the request's last byte; ms"),
     "headers_ms": ("float64", "sent → response headers (not TTFT); ms"),
+    "server_queue_ms": ("float64", "waiting in the server's queue, as the server tells; ms"),
+    "server_prefill_ms": ("float64", "prefill, as the server tells; ms"),
+    "server_decode_ms": ("float64", "decoding, as the server tells; ms"),
+    "server_total_ms": ("float64", "the whole request, as the server tells; ms"),
     "ended_ms": ("float64", "sent → [DONE], close or failure; ms"),
+    "first_chunk_tokens": ("int64", "output tokens in the first chunk; 1 if unknown"),
     "merged_chunks": ("int64", "token chunks that share their stamp with an earlier one"),
     "stamp": ("object", "where arrivals were stamped: kernel, socket or httpx"),
+    "client_error_ms": ("float64", "how late its stamps can be, as far as the client can tell; ms"),
     "slot": ("int64", "which of the concurrent users sent it"),
-    "token_ms": ("object", "list: sent → arrival of each token chunk; ms"),
+    "token_ms": ("object", "array: sent → arrival of each token chunk; ms"),
 }
 
 COLUMNS = {name: definition for name, (_, definition) in (_REQUEST | _POINT).items()}
