@@ -1,33 +1,21 @@
-"""Whatever a server's stream is cut into, the same is read out of it, at the right moments."""
+"""What a server's chunks mean: tokens, counts, its own times, faults."""
 
-import itertools
 import json
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
+from fuzz.fuzz_stream import cut
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tpwidgets.protocols import PROTOCOLS, EventParser, Outcome, StreamReader, error_message, sse
+from tpwidgets.protocols import PROTOCOLS, Outcome, StreamReader, error_message
 
 pytestmark = pytest.mark.quick
 
 WIRE = Path(__file__).parent / "wire"
 CHAT = PROTOCOLS["chat"]
-
-
-def parse(reads: list[bytes]) -> list[tuple[bytes, int]]:
-    """Parse reads whose stamps are their numbers."""
-    parser = EventParser()
-    events = [event for stamp, read in enumerate(reads) for event in parser.feed(read, stamp)]
-    return events + parser.finish(len(reads))
-
-
-def cut(data: bytes, places: list[int]) -> list[bytes]:
-    ends = sorted({0, len(data), *(place % (len(data) + 1) for place in places)})
-    return [data[a:b] for a, b in itertools.pairwise(ends)]
 
 
 def read(*events: Any, protocol: str = "chat", end: bytes = b"data: [DONE]\n\n") -> Outcome:
@@ -41,79 +29,6 @@ def read(*events: Any, protocol: str = "chat", end: bytes = b"data: [DONE]\n\n")
 
 def delta(finish: str | None = None, **said: Any) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": said, "finish_reason": finish}]}
-
-
-# --- events ---------------------------------------------------------------------------------------
-
-
-@st.composite
-def streams(draw: st.DrawFn) -> tuple[bytes, list[bytes], list[int]]:
-    """Draw a stream, the events in it, and the offset at which each one's last data line ends."""
-    text = st.text(st.characters(exclude_characters="\r\n", codec="utf-8"), max_size=12)
-    stream, events, ends = b"", [], []
-    if draw(st.booleans()):
-        stream += b"\xef\xbb\xbf"
-    for lines in draw(st.lists(st.lists(text, min_size=1, max_size=3), max_size=6)):
-        newline = st.sampled_from([b"\n", b"\r\n", b"\r"])
-        for noise in draw(st.lists(st.sampled_from([b": ping", b"event: x", b"id: 1"]))):
-            stream += noise + draw(newline)
-        for line in lines:
-            # without the space only where the data itself does not begin with one
-            space = b"" if not line.startswith(" ") and draw(st.booleans()) else b" "
-            stream += b"data:" + space + line.encode()
-            ends.append(len(stream) + 1)
-            stream += draw(newline)
-        ends[-len(lines) :] = ends[-1:]
-        events.append("\n".join(lines).encode())
-        # CR then LF is one line end, so a blank line after a CR can't be written as LF
-        stream += b"\r" if stream.endswith(b"\r") else draw(newline)
-    return stream, events, ends
-
-
-@given(streams(), st.lists(st.integers(0, 10_000), max_size=12))
-def test_the_events_are_the_same_however_the_stream_is_cut(
-    drawn: tuple[bytes, list[bytes], list[int]], places: list[int]
-) -> None:
-    stream, events, ends = drawn
-    reads = cut(stream, places)
-    assert [event for event, _ in parse(reads)] == events
-    assert [event for event, _ in parse([bytes([byte]) for byte in stream])] == events
-    # the stamp is that of the read with the byte that ended the last data line
-    for (_, stamp), end in zip(parse(reads), ends, strict=True):
-        before = sum(map(len, reads[:stamp]))
-        assert before < end <= before + len(reads[stamp])
-
-
-def test_a_late_blank_line_does_not_date_the_event() -> None:
-    assert parse([b"data: a\n", b"\n"]) == [(b"a", 0)]
-    assert parse([b"data: a\r", b"\n\r", b"\ndata: b\n\n"]) == [(b"a", 0), (b"b", 2)]
-
-
-def test_an_event_that_the_end_cut_off_is_handed_out_once() -> None:
-    assert parse([b"data: a\n\ndata: b"]) == [(b"a", 0), (b"b", 1)]
-
-
-@pytest.mark.parametrize("newline", [b"\n", b"\r\n", b"\r"])
-def test_an_event_of_a_megabyte(newline: bytes) -> None:
-    big = b"x" * 1_000_000
-    stream = b"data: " + big + newline * 2 + b"data: y" + newline * 2
-    assert parse(cut(stream, list(range(0, len(stream), 1000)))) == [(big, 1000), (b"y", 1000)]
-
-
-def test_what_never_ends_is_dropped_and_does_not_fill_the_memory(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(sse, "MAX_EVENT", 1000)
-    for piece in (b"x" * 400, b"data: " + b"x" * 400 + b"\n"):
-        reader = StreamReader(CHAT)
-        for stamp in range(10):
-            reader.feed(piece, stamp)
-            assert sum(map(len, reader._parser._parts + reader._parser._data)) <= 1000
-        assert "longer" in str(reader.finish(11).malformed)
-    pings = StreamReader(CHAT)
-    for stamp in range(1000):
-        pings.feed(b": ping\n\n", stamp)
-    assert pings.finish(1001).malformed is None
 
 
 # --- recorded streams -----------------------------------------------------------------------------

@@ -71,7 +71,7 @@ class Outcome(ServerTimes):
         not streamed lies before the first chunk.
         """
         tokens, later = self.usage.output_tokens or 0, len(self.token_ns) - 1
-        if later < 1:
+        if later < 1 or not tokens:
             return 1
         if self.first_count and self.first_count < tokens:
             return self.first_count
@@ -83,4 +83,4 @@ class Outcome(ServerTimes):
         if shown - 1 > _SEVERAL * (later + 1) and self.chars:
             first = round(shown * self.first_chars / self.chars)
             first = min(max(first, 1), shown - later)
-        return hidden + first
+        return min(hidden + first, tokens)

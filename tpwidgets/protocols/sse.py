@@ -46,7 +46,8 @@ class EventParser:
     def finish(self, stamp: int) -> list[tuple[bytes, int]]:
         """End the stream; return the event that its end cut off, if any."""
         if self._parts:
-            self._line(b"".join(self._parts), stamp)
+            line = b"".join(self._parts)
+            self._line(line.removeprefix(_BOM) if self._at_start else line, stamp)
             self._parts = []
         return [self._dispatch()] if self._data else []
 
@@ -70,6 +71,9 @@ class EventParser:
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         lines = chunk.split(b"\n")
         rest = lines.pop()
+        if self._at_start:
+            self._at_start = False
+            lines[0] = lines[0].removeprefix(_BOM)
         events = []
         for line in lines:
             if line:
@@ -81,9 +85,6 @@ class EventParser:
         return events
 
     def _line(self, line: bytes, stamp: int) -> None:
-        if self._at_start:
-            self._at_start = False
-            line = line.removeprefix(_BOM)
         if line[:5] == b"data:":
             self._data.append(line[6:] if line[5:6] == b" " else line[5:])
             self._stamp = stamp

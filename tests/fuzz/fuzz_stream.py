@@ -1,0 +1,155 @@
+"""Fuzz how a stream is read: EventParser, StreamReader and every protocol.
+
+Whatever the bytes, nothing raises, and however they are cut into reads, the same is read out of
+them, at the same moments as a naive parser of the whole stream finds. Coverage-guided, with
+atheris (Python 3.11 to 3.13, Linux; not among the package's dependencies)::
+
+    pip install atheris
+    mkdir -p /tmp/corpus
+    python tests/fuzz/fuzz_stream.py -max_total_time=1800 -timeout=20 /tmp/corpus tests/wire
+
+`tests/test_parsing.py` runs the same assertions on a few hundred fixed inputs.
+"""
+
+import itertools
+import re
+import sys
+import zlib
+from dataclasses import asdict
+from pathlib import Path
+from random import Random
+
+from tpwidgets.protocols import PROTOCOLS, EventParser, Outcome, StreamReader
+
+WIRE = Path(__file__).parents[1] / "wire"
+WORDS = [
+    *(b"\n", b"\r", b"\r\n", b"\n\n", b"\r\r", b"\xef\xbb\xbf", b"data:", b"data: ", b"data", b":"),
+    *(b": ping\n\n", b"event: x\n", b"id: 1\r", b"data: [DONE]\n\n", b"[DONE]", b"data\n", b" "),
+    *(b"{", b"}", b"[", b"]", b'"', b",", b"null", b"0", b"-1", b"1e999", b"NaN", b"\\ud800"),
+    *(b'"choices":', b'"delta":', b'"content":', b'"usage":', b'"error":', b'"finish_reason":'),
+    *(b'"timings":', b'"tool_calls":', b'"reasoning":', b'"completion_tokens":', b'"text":'),
+    *("é".encode(), "€".encode(), "😀".encode(), b"\xed\xa0\x80", b"\xff", b"\x00", b"a" * 300),
+]
+"""What mutations put in: what the formats are made of."""
+
+Event = tuple[bytes, int]
+
+
+def naive_events(stream: bytes) -> list[tuple[bytes, int | None]]:
+    """Parse a whole event stream as the HTML standard says it (9.2.6), lines first.
+
+    Returns each event's data with the offset of the byte that ended its last ``data`` line, None
+    for one that the stream's end cut off: the standard drops that event and we don't.
+    """
+    start = 3 if stream.startswith(b"\xef\xbb\xbf") else 0
+    events: list[tuple[bytes, int | None]] = []
+    data: list[bytes] = []
+    ended: int | None = 0
+    for line in re.finditer(rb"([^\r\n]*)(\r\n|\n|\r|\Z)", stream[start:]):
+        if not line[1] and line[2]:
+            if data:
+                events.append((b"\n".join(data), ended))
+            data = []
+        name, colon, value = line[1].partition(b":")
+        if name == b"data":
+            data.append(value[1:] if colon and value.startswith(b" ") else value)
+            ended = start + line.end(1) if line[2] else None
+    return [*events, (b"\n".join(data), ended)] if data else events
+
+
+def cut(stream: bytes, places: list[int]) -> list[bytes]:
+    """Cut a stream into reads, none of them empty."""
+    ends = sorted({0, len(stream), *(place % (len(stream) + 1) for place in places)})
+    return [stream[a:b] for a, b in itertools.pairwise(ends)]
+
+
+def parsed(reads: list[bytes]) -> list[Event]:
+    """Parse reads whose stamps are their numbers."""
+    parser = EventParser()
+    events = [event for stamp, read in enumerate(reads) for event in parser.feed(read, stamp)]
+    return events + parser.finish(len(reads))
+
+
+def expected(reads: list[bytes]) -> list[Event]:
+    """Say what `parsed` has to return."""
+    stamps = [stamp for stamp, read in enumerate(reads) for _ in read]
+    return [
+        (data, len(reads) if ended is None else stamps[ended])
+        for data, ended in naive_events(b"".join(reads))
+    ]
+
+
+def outcome(protocol: str, reads: list[bytes]) -> Outcome:
+    """Read a stream whose reads' stamps are their numbers."""
+    reader = StreamReader(PROTOCOLS[protocol])
+    for stamp, read in enumerate(reads):
+        reader.feed(read, stamp)
+    return reader.finish(len(reads))
+
+
+def unstamped(outcome: Outcome) -> dict[str, object]:
+    """Return what an outcome says, but for when."""
+    said = asdict(outcome)
+    return {
+        **said,
+        "token_ns": len(said["token_ns"]),
+        "first_output_ns": said["first_output_ns"] is not None,
+        "merged": None,
+    }
+
+
+def check(stream: bytes) -> None:
+    """Assert what this file promises; the cuts follow from the bytes."""
+    random = Random(zlib.crc32(stream))
+    cuts = [random.choices(range(len(stream) + 1), k=random.choice([1, 3, 20])) for _ in range(3)]
+    splits = [cut(stream, places) for places in ([], *cuts)]
+    if len(stream) < 2000:
+        splits.append([stream[i : i + 1] for i in range(len(stream))])
+    for reads in splits:
+        assert parsed(reads) == expected(reads), reads
+    for protocol in PROTOCOLS:
+        whole = outcome(protocol, splits[0])
+        assert 1 <= whole.first_chunk_tokens <= max(1, whole.usage.output_tokens or 0)
+        for reads in splits[1:]:
+            one = outcome(protocol, reads)
+            assert unstamped(one) == unstamped(whole), reads
+            assert one.token_ns == sorted(one.token_ns)
+            assert one.merged == len(one.token_ns) - len(set(one.token_ns))
+
+
+def mutated(streams: list[bytes], seed: int) -> bytes:
+    """Return one of the streams, changed in a few places."""
+    random = Random(seed)
+    stream = bytearray(random.choice(streams))
+    for _ in range(random.randrange(6)):
+        at = random.randrange(len(stream) + 1)
+        until = at + random.choice([0, 1, 5, 300])
+        match random.randrange(4):
+            case 0:
+                stream[at:until] = random.choice(WORDS) * random.choice([1, 1, 2, 50])
+            case 1:
+                stream[at:at] = stream[at:until]
+            case 2:
+                stream[at:until] = random.choice(streams)[at:until]
+            case _:
+                old, new = random.sample([b"\n", b"\r", b"\r\n", b"\n\n", b",", b"}"], 2)
+                stream = stream.replace(old, new, random.choice([1, -1]))
+    return bytes(stream[:20_000])
+
+
+def recorded() -> list[bytes]:
+    """Return the streams we have recorded."""
+    return [path.read_bytes() for path in sorted(WIRE.glob("*.sse"))]
+
+
+def main() -> None:
+    """Run the fuzzer; its options are libFuzzer's."""
+    import atheris
+
+    atheris.instrument_all()
+    atheris.Setup(sys.argv, check)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
