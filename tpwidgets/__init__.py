@@ -17,6 +17,7 @@ _HOME = {
     "load": "store",
     "measure": "api",
     "run_sync": "nesting",
+    "self_check": "selfcheck",
     "simulate": "simulator",
     "start": "api",
     "EndpointError": "errors",
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from .measurement import Measurement as Measurement
     from .nesting import run_sync as run_sync
     from .run import Run as Run
+    from .selfcheck import self_check as self_check
     from .simulator import simulate as simulate
     from .store import load as load
     from .widgets import Explorer as Explorer

@@ -9,6 +9,7 @@ from .errors import refuse_unknown
 from .loads import Load, positive
 from .measurement import Measurement
 from .run import Run
+from .selfcheck import BACKGROUND
 from .workload import Workload
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def start(
     """
     if unknown:
         refuse_unknown(unknown, SETTINGS, "measure()")
+    BACKGROUND.cancel()  # two measurements at once would disturb each other
     return Measurement(
         resolve(
             endpoint, model=model, protocol=protocol, api_key_env=api_key_env,

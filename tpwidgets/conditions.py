@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from . import __version__
+from .selfcheck import BACKGROUND
 
 if TYPE_CHECKING:
     from .endpoints import Endpoint
@@ -32,6 +33,7 @@ def at_start(endpoint: "Endpoint", workload: "Workload") -> dict[str, Any]:
         "prompts": "random words, different from the first on: no prefix cache can serve them",
         "tpwidgets": __version__,
         "httpx": version("httpx"),
+        "self_check": str(BACKGROUND.found) if BACKGROUND.found else "not made",
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),

@@ -75,6 +75,8 @@ class Measurement:
         self.endpoint, self.workload, self.load = endpoint, workload, load
         self.timeout_s, self.price = timeout_s, price
         self.error: TpwidgetsError | None = None
+        self.epoch_ns = time.perf_counter_ns()
+        """Where the workers' clock has its zero, on `time.perf_counter_ns`."""
         self._state = _State(conditions=at_start(endpoint, workload))
         self._lock = threading.Lock()
         self._progress = Progress(levels=len(load.concurrency))
@@ -122,6 +124,11 @@ class Measurement:
     def done(self) -> bool:
         """Whether it has ended, one way or another."""
         return self._future.done()
+
+    @property
+    def busy(self) -> float:
+        """How many cores the workers used of late, at the most."""
+        return self._fleet.busy if self._fleet is not None else 0.0
 
     @property
     def run(self) -> Run:
@@ -212,7 +219,7 @@ class Measurement:
             prepared = self._prepare()
             if prepared is None:
                 return "stopped"
-            fleet.send(_assignment(prepared, self.timeout_s))
+            fleet.send(_assignment(prepared, self.timeout_s, self.epoch_ns))
             sweep = Sweep(self.load)
             self._next(fleet, sweep)
             if self._stop.is_set():  # it may have been set before there was a worker to tell
@@ -381,7 +388,7 @@ class Measurement:
         return conditions
 
 
-def _assignment(prepared: Any, timeout_s: float) -> dict[str, Any]:
+def _assignment(prepared: Any, timeout_s: float, epoch_ns: int) -> dict[str, Any]:
     """Return all that a worker needs to make requests. Holds the key: goes over the pipe only."""
     workload = prepared.workload
     return {
@@ -396,7 +403,7 @@ def _assignment(prepared: Any, timeout_s: float) -> dict[str, Any]:
         "output_tokens": workload.output_tokens,
         "timeout_s": timeout_s,
         "local": prepared.endpoint.local,
-        "epoch_ns": time.perf_counter_ns(),
+        "epoch_ns": epoch_ns,
         "run": uuid.uuid4().hex[:12],
         "seed": uuid.uuid4().int,
     }

@@ -67,6 +67,8 @@ class Fleet:
         """For each command that ends a level: who had users, hence owes a window."""
         self._merged = 0
         self._ending = False
+        self.busy = 0.0
+        """How many cores the workers used together, at the most over a second or so."""
         self._sending = threading.Lock()
         self._add()
 
@@ -160,6 +162,7 @@ class Fleet:
         elif "live" in message:
             member.live = message["live"]
             if member is self._members[0]:
+                self.busy = max(self.busy, sum(m.live["busy"] for m in self._members if m.live))
                 yield self._live()
                 self._help()
         elif "window" in message:

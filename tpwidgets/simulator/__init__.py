@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, cast
 
-from .profiles import PROFILES, Profile
+from .profiles import METRONOME, PROFILES, Profile
 
 __all__ = ["PROFILES", "Profile", "Simulation", "simulate"]
 
@@ -112,7 +112,8 @@ def simulate(
     """
     from ..errors import EndpointError, SettingsError  # the server process doesn't need them
 
-    if profile not in PROFILES:
+    known = PROFILES | {METRONOME.name: METRONOME}
+    if profile not in known:
         raise SettingsError(_unknown(profile))
     if isinstance(speed, bool) or not isinstance(speed, (int, float)) or not _positive(speed):
         raise SettingsError(f"speed={speed!r} must be a positive, finite number.")
@@ -143,7 +144,7 @@ def simulate(
             raise EndpointError(
                 f"The simulated endpoint {profile!r} did not start. {tail}", "unreachable"
             )
-    return Simulation(PROFILES[profile], process, json.loads(line)["url"], path)
+    return Simulation(known[profile], process, json.loads(line)["url"], path)
 
 
 def _unknown(profile: str) -> str:

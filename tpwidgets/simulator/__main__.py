@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from .profiles import PROFILES
+from .profiles import METRONOME, PROFILES
 from .realtime import PreciseSelector
 from .server import App
 
@@ -40,7 +40,7 @@ def _options() -> argparse.Namespace:
         prog="python -m tpwidgets.simulator",
         description="Serve a simulated LLM endpoint on this machine.",
     )
-    parser.add_argument("profile", choices=sorted(PROFILES))
+    parser.add_argument("profile", choices=sorted([*PROFILES, METRONOME.name]))
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: any free one")
     parser.add_argument("--speed", type=_speed, default=1.0, help="divides all durations")
@@ -77,7 +77,7 @@ async def _serve(options: argparse.Namespace, api_key: str | None) -> None:
     with ExitStack() as stack:
         log = stack.enter_context(options.log.open("a", encoding="utf-8")) if options.log else None
         app = App(
-            PROFILES[options.profile],
+            PROFILES.get(options.profile, METRONOME),
             speed=options.speed,
             seed=options.seed,
             log=log,

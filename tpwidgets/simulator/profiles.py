@@ -261,3 +261,23 @@ PROFILES: dict[str, Profile] = {
     profile.name: profile
     for profile in (_VLLM_LLAMA_70B, _GPT_4_API, _LAPTOP_8B, _REASONING_API, _FLAKY_API)
 }
+
+METRONOME = Profile(
+    name="metronome",
+    model="metronome",
+    description="A token every 10 ms for everybody, at once: to check the measuring side.",
+    max_model_len=1_000_000,
+    fixed_ms=10.0,
+    per_sequence_ms=0.0,
+    per_kv_token_ms=0.0,
+    prefill_rate=1e12,
+    step_tokens=1_000_000,
+    max_sequences=10_000,
+    kv_tokens=1_000_000_000,
+    cache_tokens=0,
+    front_ms=50.0,
+    front_sigma=0.0,
+    noise_sigma=0.0,
+    sources={},
+)
+"""No endpoint to learn from, hence not among the `PROFILES`; see `tpwidgets.selfcheck`."""
