@@ -216,7 +216,7 @@ def test_json_is_what_the_standard_library_takes_for_json(event: bytes) -> None:
         said = [json.loads(event)]
     except (ValueError, RecursionError):
         said = []
-        assert malformed or not event.strip()
+        assert malformed or event.strip() in (b"", b"[DONE]")
     assert repr(echo.said) == repr(said)  # NaN is not equal to itself, but reads the same
 
 

@@ -7,6 +7,9 @@ from .base import error_message
 from .outcome import Outcome, Usage
 from .server_times import server_times_from_body
 
+_COUNTABLE = 2**53
+"""Metrics calculate in floats: a larger integer is none of theirs, nor a count."""
+
 
 def _usage(said: Any) -> Usage | None:
     """Read a usage object; zeros in both counts mean that the server did not count."""
@@ -27,7 +30,7 @@ def _usage(said: Any) -> Usage | None:
 def _count(said: Any, name: str) -> int | None:
     """Return a count if it is one: the metrics calculate with it."""
     value = said.get(name) if isinstance(said, dict) else None
-    return value if type(value) is int and value >= 0 else None
+    return value if type(value) is int and 0 <= value < _COUNTABLE else None
 
 
 def _chars(said: Any) -> int:

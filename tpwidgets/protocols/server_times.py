@@ -4,14 +4,13 @@ Servers name the same spans differently and count in s, ms or ns. What is read h
 by its server, unit included; anything else, and every value that can't be a duration, is left out.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 _MAX_MS = 86_400_000.0
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 _S, _MS, _NS = 1e3, 1.0, 1e-6
 
 
@@ -142,7 +141,7 @@ def _number(text: str | None) -> float | None:
 
 def _put(times: ServerTimes, field: str, value: Any, unit_ms: float) -> None:
     """Set a field that nobody has set, if the value can be a duration."""
-    if type(value) in (int, float) and getattr(times, field) is None:
-        ms = value * unit_ms
-        if math.isfinite(ms) and 0 <= ms <= _MAX_MS:
-            setattr(times, field, ms)
+    # compared before it is multiplied: JSON has integers that no float holds
+    possible = type(value) in (int, float) and 0 <= value <= _MAX_MS / unit_ms
+    if possible and getattr(times, field) is None:
+        setattr(times, field, value * unit_ms)
