@@ -20,6 +20,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 _SOURCE = HERE / "truth_server.c"
+_BUILD = HERE / ".build"
 
 
 @dataclass(slots=True)
@@ -37,16 +38,38 @@ class Served:
     """Which request on its connection, from 1."""
 
 
-def compiled() -> Path:
-    """Return the server's binary, compiled if this source has not been yet."""
+def compiled(*, tls: bool = False) -> Path:
+    """Return the server's binary, compiled if this source has not been yet.
+
+    With TLS it needs OpenSSL's headers (on Debian: libssl-dev).
+    """
     digest = hashlib.sha256(_SOURCE.read_bytes()).hexdigest()[:12]
-    binary = HERE / ".build" / f"truth-server-{digest}"
+    binary = _BUILD / f"truth-server-{'tls-' if tls else ''}{digest}"
     if not binary.exists():
-        binary.parent.mkdir(exist_ok=True)
+        _BUILD.mkdir(exist_ok=True)
         fresh = binary.with_suffix(f".{os.getpid()}")
-        subprocess.run(["cc", "-O2", "-o", fresh, _SOURCE], check=True)
+        extra = ("-DTLS", "-lssl", "-lcrypto") if tls else ()
+        subprocess.run(["cc", "-O2", "-o", fresh, _SOURCE, *extra], check=True)
         fresh.rename(binary)
     return binary
+
+
+def certificate() -> Path:
+    """Return a self-signed certificate for 127.0.0.1 with its key, made if it is not there."""
+    pem = _BUILD / "certificate.pem"
+    if not pem.exists():
+        _BUILD.mkdir(exist_ok=True)
+        command = (
+            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 3650 "
+            "-subj /CN=truth -addext subjectAltName=IP:127.0.0.1"
+        )
+        subprocess.run(
+            [*command.split(), "-keyout", pem, "-out", pem.with_suffix(".crt")],
+            check=True,
+            capture_output=True,
+        )
+        pem.write_text(pem.read_text() + pem.with_suffix(".crt").read_text())
+    return pem
 
 
 class TruthServer:
@@ -59,24 +82,31 @@ class TruthServer:
     core : int, optional
         The core it is pinned to. With the right to do so it also gets a real-time priority, so
         that what else runs there delays no write.
+    tls : bool
+        Speak https, with a certificate that `env` makes clients trust.
     """
 
-    def __init__(self, *options: str, core: int | None = None) -> None:
-        self._options, self._core = options, core
+    def __init__(self, *options: str, core: int | None = None, tls: bool = False) -> None:
+        self._options, self._core, self._tls = options, core, tls
+        self.env: dict[str, str] = {}
+        """For clients."""
+        if tls:
+            self._options += ("--certificate", str(certificate()))
+            self.env["SSL_CERT_FILE"] = str(certificate())
 
     def __enter__(self) -> "TruthServer":
         handle, name = tempfile.mkstemp(prefix="truth-", suffix=".log")
         os.close(handle)
         self.log = Path(name)
         self._process = subprocess.Popen(
-            [compiled(), "--port", "0", "--log", self.log, *self._options],
+            [compiled(tls=self._tls), "--port", "0", "--log", self.log, *self._options],
             stdout=subprocess.PIPE,
             text=True,
         )
         self.pid = self._process.pid
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
-        self.url = f"http://127.0.0.1:{self.port}/v1"
+        self.url = f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}/v1"
         if self._core is not None:
             os.sched_setaffinity(self.pid, {self._core})
             with suppress(PermissionError):

@@ -10,6 +10,9 @@
  *   request_id connection nth_on_connection status tokens received_ns write_ns...
  * where status is ok, aborted (the client left) or open (the server was stopped), tokens is how many
  * were written, and each write_ns is counted from received_ns. An absent x-request-id is "-".
+ *
+ * With -DTLS (and -lssl -lcrypto) it speaks https, with --certificate FILE, a PEM file that holds the
+ * key too. TLS works in memory between the same system calls, so the same stamps hold.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -29,8 +32,15 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef TLS
+#include <openssl/ssl.h>
+static SSL_CTX *tls_context;
+#endif
 
-enum { MAX_CONNECTIONS = 16384, MAX_BODY = 64 << 20, ID_SIZE = 128, OUT_SIZE = 8192 };
+enum {
+    MAX_CONNECTIONS = 16384, MAX_BODY = 64 << 20, ID_SIZE = 128, OUT_SIZE = 8192,
+    SPARE = 32768, /* room beyond a read: for the rest of a TLS record, and a terminating zero */
+};
 
 static struct {
     int port, tokens, tokens_per_chunk, role_chunk, early_headers, lockstep;
@@ -51,6 +61,10 @@ typedef struct {
     int tokens, tokens_sent, prompt_tokens, chunks;
     int64_t *writes;                       /* one per chunk, counted from received_ns */
     int writes_size;
+#ifdef TLS
+    SSL *tls;
+    BIO *tls_in, *tls_out;
+#endif
 } Conn;
 
 static int epoll_fd, listen_fd, heap_len;
@@ -106,13 +120,45 @@ static void drop(Conn *c) {
     if (c->streaming) log_stream(c, stopping ? "open" : "aborted");
     heap_remove(c);
     close(c->fd);
+#ifdef TLS
+    SSL_free(c->tls);
+#endif
     free(c->in), free(c->writes), free(c);
 }
 
 /* Writes are small and a reader that leaves megabytes unread measures nothing: it is dropped. */
-static int send_all(Conn *c, const char *data, size_t n) {
+static int send_bytes(Conn *c, const char *data, size_t n) {
     return send(c->fd, data, n, MSG_NOSIGNAL) == (ssize_t)n;
 }
+
+#ifdef TLS
+static void tls_begin(Conn *c) {
+    c->tls = SSL_new(tls_context);
+    c->tls_in = BIO_new(BIO_s_mem()), c->tls_out = BIO_new(BIO_s_mem());
+    SSL_set_bio(c->tls, c->tls_in, c->tls_out);
+    SSL_set_accept_state(c->tls);
+}
+static int tls_flush(Conn *c) {
+    char *data;
+    long n = BIO_get_mem_data(c->tls_out, &data);
+    int sent = !n || send_bytes(c, data, n);
+    (void)BIO_reset(c->tls_out);
+    return sent;
+}
+static int send_all(Conn *c, const char *data, size_t n) {
+    return SSL_write(c->tls, data, n) == (int)n && tls_flush(c);
+}
+/* Take n bytes of ciphertext at `data`, where there is room for `size`; leave plaintext there. */
+static ssize_t tls_decrypt(Conn *c, char *data, size_t n, size_t size) {
+    BIO_write(c->tls_in, data, n);
+    ssize_t total = 0;
+    for (int got; (got = SSL_read(c->tls, data + total, size - total)) > 0;) total += got;
+    int why = SSL_get_error(c->tls, -1);
+    return tls_flush(c) && (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_NONE) ? total : -1;
+}
+#else
+#define send_all send_bytes
+#endif
 
 static int reply(Conn *c, const char *status, const char *json) {
     char out[1024];
@@ -296,17 +342,21 @@ static int serve(Conn *c) {
 /* Read what has come, with the kernel's stamp of its last byte. Returns 0 at the end. */
 static int receive(Conn *c) {
     for (;;) {
-        if (c->in_size - c->in_len < 4096) {
+        if (c->in_size - c->in_len < 2 * SPARE) {
             if (c->in_size > MAX_BODY) return 0;
-            c->in = realloc(c->in, c->in_size = c->in_size ? 2 * c->in_size : 16384);
+            c->in = realloc(c->in, c->in_size = c->in_size ? 2 * c->in_size : 4 * SPARE);
         }
         char control[64];
-        struct iovec iov = {c->in + c->in_len, c->in_size - c->in_len - 1};
+        struct iovec iov = {c->in + c->in_len, c->in_size - c->in_len - SPARE};
         struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
                                  .msg_controllen = sizeof control};
         ssize_t n = recvmsg(c->fd, &message, 0);
         if (n < 0) return errno == EAGAIN || errno == EINTR;
         if (n == 0) return 0;
+        int more = (size_t)n == iov.iov_len;
+#ifdef TLS
+        if ((n = tls_decrypt(c, iov.iov_base, n, iov.iov_len + SPARE - 1)) < 0) return 0;
+#endif
         c->in_len += n;
         c->stamp_ns = now_ns();
         struct cmsghdr *stamp = CMSG_FIRSTHDR(&message);
@@ -315,7 +365,7 @@ static int receive(Conn *c) {
             memcpy(&t, CMSG_DATA(stamp), sizeof t);
             c->stamp_ns -= clock_ns(CLOCK_REALTIME) - (t.tv_sec * 1000000000LL + t.tv_nsec);
         }
-        if ((size_t)n < iov.iov_len) return 1;
+        if (!more) return 1;
     }
 }
 
@@ -324,6 +374,9 @@ static void accept_all(void) {
         Conn *c = calloc(1, sizeof *c);
         if (fd >= MAX_CONNECTIONS || !c) { close(fd), free(c); continue; }
         c->fd = fd, c->heap_at = -1, c->number = ++connections;
+#ifdef TLS
+        tls_begin(c);
+#endif
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){1}, sizeof(int));
         struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP, .data.ptr = c};
         epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
@@ -338,7 +391,8 @@ static void options(int argc, char **argv) {
     static const struct option known[] = {
         {"port", 1, 0, 'p'},       {"ttft-ms", 1, 0, 't'},          {"itl-ms", 1, 0, 'i'},
         {"tokens", 1, 0, 'n'},     {"tokens-per-chunk", 1, 0, 'c'}, {"log", 1, 0, 'l'},
-        {"role-chunk", 0, 0, 'r'}, {"early-headers", 0, 0, 'e'},    {"lockstep", 0, 0, 'k'}, {0}};
+        {"role-chunk", 0, 0, 'r'}, {"early-headers", 0, 0, 'e'},    {"lockstep", 0, 0, 'k'},
+        {"certificate", 1, 0, 'C'}, {0}};
     for (int o; (o = getopt_long(argc, argv, "", known, NULL)) != -1;) switch (o) {
         case 'p': opt.port = atoi(optarg); break;
         case 't': opt.ttft_ns = (int64_t)(atof(optarg) * 1e6); break;
@@ -348,6 +402,13 @@ static void options(int argc, char **argv) {
         case 'r': opt.role_chunk = 1; break;
         case 'e': opt.early_headers = 1; break;
         case 'k': opt.lockstep = 1; break;
+#ifdef TLS
+        case 'C':
+            tls_context = SSL_CTX_new(TLS_server_method());
+            if (SSL_CTX_use_certificate_file(tls_context, optarg, SSL_FILETYPE_PEM) == 1 &&
+                SSL_CTX_use_PrivateKey_file(tls_context, optarg, SSL_FILETYPE_PEM) == 1) break;
+            fprintf(stderr, "%s: no certificate with its key\n", optarg), exit(1);
+#endif
         case 'l':
             if ((opt.log = fopen(optarg, "w"))) break;
             perror(optarg), exit(1);

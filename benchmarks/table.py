@@ -1,0 +1,302 @@
+"""results.json → the tables in README.md, between its markers."""
+
+import re
+from collections.abc import Callable, Iterable
+from statistics import median
+from typing import Any
+
+from . import accuracy, results
+from .accuracy import AIOHTTP, OURS
+from .truth import HERE
+
+_README = HERE / "README.md"
+
+Row = dict[str, Any]
+Column = tuple[str, Callable[[list[Row]], str]]
+"""A heading, and what stands below it for one cell's rounds."""
+
+
+def write() -> None:
+    """Write every section that was measured."""
+    text = _README.read_text()
+    for name, section in results.load().items():
+        body = f"{_when(section)}\n\n{_TABLES[name](section['rows'])}"
+        text, found = re.subn(
+            rf"(<!-- {name} begin -->\n).*?(<!-- {name} end -->)",
+            lambda match, body=body: f"{match[1]}{body}\n{match[2]}",
+            text,
+            flags=re.DOTALL,
+        )
+        if not found:
+            raise ValueError(f"README.md has no markers for {name}")
+    _README.write_text(text)
+
+
+def _when(section: dict[str, Any]) -> str:
+    return (
+        f"{section['machine']}; {section['date']}, tpwidgets at {section['commit']}; "
+        f"{section['rounds']} interleaved rounds, {section['minutes']:.0f} min. "
+        "Medians over the rounds, in brackets lowest and highest."
+    )
+
+
+# -- cells -----------------------------------------------------------------------------------------
+
+
+def _number(value: float) -> str:
+    if value == 0 or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    digits = 3 if abs(value) < 1 else 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    return f"{value:.{digits}f}"
+
+
+def _spread(values: Iterable[float | None], sign: str = "") -> str:
+    known = sorted(value for value in values if value is not None)
+    if not known:
+        return "–"
+    middle, low, high = (
+        f"{x:+.1f}" if sign else _number(x) for x in (median(known), known[0], known[-1])
+    )
+    return middle if low == high else f"{middle} ({low} … {high})"
+
+
+def _value(heading: str, name: str) -> Column:
+    return heading, lambda rows: _spread(row.get(name) for row in rows)
+
+
+def _pair(heading: str, first: str, second: str) -> Column:
+    return heading, lambda rows: " / ".join(
+        _spread(row.get(name) for row in rows) for name in (first, second)
+    )
+
+
+def _percent_off(row: Row, seen: str, true: str) -> float | None:
+    return None if row.get(seen) is None else 100 * (row[seen] / row[true] - 1)
+
+
+def _off(heading: str, seen: str, true: str) -> Column:
+    return heading, lambda rows: _spread((_percent_off(r, seen, true) for r in rows), sign="+")
+
+
+def _table(rows: list[Row], keys: tuple[str, ...], columns: list[Column]) -> str:
+    """Lay out a line per value of `keys`, in the order in which they were measured."""
+    cells: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        cells.setdefault(tuple(row[key] for key in keys), []).append(row)
+    lines = [
+        "| " + " | ".join([*keys, *(heading for heading, _ in columns)]) + " |",
+        "| " + " | ".join(["---"] * len(keys) + ["---:"] * len(columns)) + " |",
+    ]
+    for key, same in cells.items():
+        shown = [str(part) for part in key] + [show(same) for _, show in columns]
+        lines.append("| " + " | ".join(shown) + " |")
+    return "\n".join(lines)
+
+
+# -- tables ----------------------------------------------------------------------------------------
+
+_ERRORS = [
+    _pair("TTFT error p50 / p99, ms", "ttft_error_p50_ms", "ttft_error_p99_ms"),
+    _pair("gap error p50 / p99, ms", "gap_error_p50_ms", "gap_error_p99_ms"),
+]
+_READ = [
+    _off("TTFT p50, % off", "reported_ttft_p50_ms", "true_ttft_p50_ms"),
+    _off("TTFT p99, % off", "reported_ttft_p99_ms", "true_ttft_p99_ms"),
+    _off("ITL p50, % off", "reported_itl_p50_ms", "true_itl_p50_ms"),
+    _off("ITL p99, % off", "reported_itl_p99_ms", "true_itl_p99_ms"),
+    _off("output tokens/s, % off", "reported_output_tps", "true_output_tps"),
+    _value("in flight, % of asked", "in_flight_pct"),
+]
+_ALL = [
+    _off("TTFT p50, % off", "all_ttft_p50_ms", "all_true_ttft_p50_ms"),
+    _off("TTFT p99, % off", "all_ttft_p99_ms", "all_true_ttft_p99_ms"),
+    _off("ITL p50, % off", "all_itl_p50_ms", "all_true_itl_p50_ms"),
+    _off("ITL p99, % off", "all_itl_p99_ms", "all_true_itl_p99_ms"),
+]
+_COST = [
+    _value("CPU, µs per token", "cpu_us_per_token"),
+    _value("peak PSS, MB", "peak_pss_mb"),
+    _value("processes", "processes"),
+    _value("start → first request, s", "start_s"),
+    _value("last token → exit, s", "end_s"),
+    _value("connections", "connections"),
+]
+_CLIENT = ("streams", "client")
+
+
+def _by_load(rows: list[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: row["streams"])
+
+
+def _accuracy(rows: list[Row]) -> str:
+    rows = _by_load(rows)
+    parts = [
+        "Errors per request, kept-alive connections:",
+        _table(rows, _CLIENT, _ERRORS),
+        "What the client reports, against the truth of the same requests or the same window:",
+        _table(rows, _CLIENT, _READ),
+        "All requests, the first wave included:",
+        _table(rows, _CLIENT, _ALL),
+        "What it takes, from the start of the process to its end:",
+        _table(rows, _CLIENT, _COST),
+        "tpwidgets against its targets:",
+        _targets(rows),
+    ]
+    return "\n\n".join(parts)
+
+
+def _targets(rows: list[Row]) -> str:
+    """Tabulate the targets of one run; those against peers stand below the peers' table."""
+
+    def worst(name: str, client: str = OURS, streams: int = 0) -> float:
+        return max(
+            row[name] for row in rows if row["client"] == client and streams in (0, row["streams"])
+        )
+
+    def ratio(name: str, streams: int) -> float:
+        ours, theirs = (
+            median(r[name] for r in rows if r["client"] == client and r["streams"] == streams)
+            for client in (OURS, AIOHTTP)
+        )
+        return theirs / ours
+
+    def off(seen: str, true: str) -> float:
+        return max(abs(_percent_off(r, seen, true) or 0) for r in rows if r["client"] == OURS)
+
+    large = max(row["streams"] for row in rows)
+    small = min(row["streams"] for row in rows)
+    lines: list[tuple[str, float, str, float]] = [
+        ("gap error p99, ms", worst("gap_error_p99_ms"), "≤", 0.05),
+        (
+            f"… aiohttp's is so many times larger at {small}",
+            ratio("gap_error_p99_ms", small),
+            "≥",
+            20,
+        ),
+        (
+            f"… aiohttp's is so many times larger at {large}",
+            ratio("gap_error_p99_ms", large),
+            "≥",
+            20,
+        ),
+        ("TTFT error p99, ms", worst("ttft_error_p99_ms"), "≤", 0.5),
+        (
+            f"… aiohttp's is so many times larger at {large}",
+            ratio("ttft_error_p99_ms", large),
+            "≥",
+            5,
+        ),
+    ]
+    for p, most in ((50, 1), (99, 5)):
+        for figure in ("ttft", "itl"):
+            value = off(f"all_{figure}_p{p}_ms", f"all_true_{figure}_p{p}_ms")
+            lines.append((f"{figure.upper()} p{p} of all requests, % off", value, "≤", most))
+    lines += [
+        (
+            "in flight, % of asked",
+            min(r["in_flight_pct"] for r in rows if r["client"] == OURS),
+            "≥",
+            98,
+        ),
+        ("output tokens/s, % off", off("reported_output_tps", "true_output_tps"), "≤", 0.5),
+        ("CPU at 64 streams, µs per token", worst("cpu_us_per_token", streams=64), "≤", 45),
+        ("CPU at 256 streams, µs per token", worst("cpu_us_per_token", streams=256), "≤", 35),
+        ("measuring process, PSS, MB", worst("measuring_process_pss_mb"), "≤", 80),
+        ("call → first request, s", worst("call_to_first_request_s"), "≤", 0.5),
+        ("last token → result, s", worst("last_token_to_result_s"), "≤", 0.7),
+    ]
+    table = [
+        "| target, worst of all rounds (ratios: of the medians) | measured | wanted | |",
+        "| --- | ---: | ---: | --- |",
+    ]
+    for name, value, how, limit in lines:
+        met = value <= limit if how == "≤" else value >= limit
+        table.append(
+            f"| {name} | {_number(value)} | {how} {limit:g} | {'met' if met else '**missed**'} |"
+        )
+    return "\n".join(table)
+
+
+def _plain(rows: list[Row]) -> str:
+    rows = _by_load(rows)
+    cpu = _value("CPU, µs per token", "cpu_us_per_token")
+    return _table(rows, _CLIENT, [*_ERRORS, *_READ[1::2], _READ[-1], cpu])
+
+
+def _capacity(rows: list[Row]) -> str:
+    def good(row: Row) -> bool:
+        return row["gap_error_p99_ms"] <= 1 and row["in_flight_pct"] >= 97
+
+    lines = []
+    for client in dict.fromkeys(row["client"] for row in rows):
+        mine = [row for row in rows if row["client"] == client]
+        passed = [
+            median(r["true_output_tps"] for r in mine if r["streams"] == streams)
+            for streams in dict.fromkeys(row["streams"] for row in mine)
+            if all(good(r) for r in mine if r["streams"] == streams)
+        ]
+        best = f"{max(passed):,.0f} tokens/s" if passed else "no load that was tried"
+        lines.append(f"- {client}: {best}")
+    columns = [
+        _value("tokens/s at the server", "true_output_tps"),
+        *_ERRORS,
+        _value("in flight, % of asked", "in_flight_pct"),
+        _value("stamps merged, %", "reported_merged_pct"),
+        _value("CPU, µs per token", "cpu_us_per_token"),
+    ]
+    return (
+        "Highest load with gap error p99 ≤ 1 ms and ≥ 97 % in flight in every round:\n\n"
+        + "\n".join(lines)
+        + "\n\n"
+        + _table(_by_load(rows), _CLIENT, columns)
+    )
+
+
+def _variants(rows: list[Row]) -> str:
+    columns = [
+        _pair("TTFT p50 reported / true, ms", "reported_ttft_p50_ms", "true_ttft_p50_ms"),
+        _pair("TPOT p50 reported / true, ms", "reported_tpot_p50_ms", "true_tpot_p50_ms"),
+        _pair("output tokens/s reported / true", "reported_output_tps", "true_output_tps"),
+        _value("tokens per chunk", "reported_tokens_per_chunk"),
+        *_ERRORS,
+    ]
+    return _table(rows, ("variant",), columns)
+
+
+def _peers(rows: list[Row]) -> str:
+    rows = _by_load(rows)
+    cheapest = []
+    for streams in dict.fromkeys(row["streams"] for row in rows):
+        cpu: dict[str, list[float]] = {}
+        for row in rows:
+            if row["streams"] == streams and row["client"] != AIOHTTP:
+                cpu.setdefault(row["client"], []).append(row["cpu_us_per_token"])
+        ours = median(cpu.pop(OURS))
+        name, theirs = min(((n, median(v)) for n, v in cpu.items()), key=lambda pair: pair[1])
+        cheapest.append(f"at {streams} streams 1/{theirs / ours:.1f} of {name}'s")
+    versions = ", ".join(sorted({row["version"] for row in rows if "version" in row}))
+    large = rows[-1]["streams"]
+    commands = {r["client"]: r["command"] for r in rows if "command" in r and r["streams"] == large}
+    return "\n\n".join(
+        (
+            f"{versions}.",
+            "What each reports, against the truth of all its requests:",
+            _table(rows, _CLIENT, _READ),
+            "What it takes, start-up included:",
+            _table(rows, _CLIENT, _COST),
+            f"Commands at {large} streams:",
+            "```\n" + "\n".join(commands.values()) + "\n```",
+            f"tpwidgets' CPU time against the cheapest peer's: {'; '.join(cheapest)}.",
+        )
+    )
+
+
+_TABLES: dict[str, Callable[[list[Row]], str]] = {
+    "accuracy": _accuracy,
+    "busy": _plain,
+    "tls": _plain,
+    "capacity": _capacity,
+    "variants": _variants,
+    "peers": _peers,
+}
+assert accuracy  # sections come from there
