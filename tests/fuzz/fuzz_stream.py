@@ -5,8 +5,8 @@ them, at the same moments as a naive parser of the whole stream finds. Coverage-
 atheris (Python 3.11 to 3.13, Linux; not among the package's dependencies)::
 
     pip install atheris
-    mkdir -p /tmp/corpus
-    python tests/fuzz/fuzz_stream.py -max_total_time=1800 -timeout=20 /tmp/corpus tests/wire
+    mkdir -p /tmp/corpus && cd tests
+    python -m fuzz.fuzz_stream -max_total_time=1800 -timeout=20 -max_len=8000 /tmp/corpus wire
 
 `tests/test_parsing.py` runs the same assertions on a few hundred fixed inputs.
 """
@@ -15,6 +15,7 @@ import itertools
 import re
 import sys
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,8 @@ WORDS = [
     *(b"\n", b"\r", b"\r\n", b"\n\n", b"\r\r", b"\xef\xbb\xbf", b"data:", b"data: ", b"data", b":"),
     *(b": ping\n\n", b"event: x\n", b"id: 1\r", b"data: [DONE]\n\n", b"[DONE]", b"data\n", b" "),
     *(b"{", b"}", b"[", b"]", b'"', b",", b"null", b"0", b"-1", b"1e999", b"NaN", b"\\ud800"),
+    *(b"9" * 30, b"9" * 400, b"true", b'"prompt_tokens":', b'"total_tokens":', b'"metrics":'),
+    *(b'"completion_tokens_details":', b'"reasoning_tokens":', b'"prompt_ms":', b'"x_groq":'),
     *(b'"choices":', b'"delta":', b'"content":', b'"usage":', b'"error":', b'"finish_reason":'),
     *(b'"timings":', b'"tool_calls":', b'"reasoning":', b'"completion_tokens":', b'"text":'),
     *("é".encode(), "€".encode(), "😀".encode(), b"\xed\xa0\x80", b"\xff", b"\x00", b"a" * 300),
@@ -113,7 +116,7 @@ def check(stream: bytes) -> None:
             assert one.merged == len(one.token_ns) - len(set(one.token_ns))
 
 
-def mutated(streams: list[bytes], seed: int) -> bytes:
+def mutated(streams: list[bytes], seed: int, words: list[bytes] = WORDS) -> bytes:
     """Return one of the streams, changed in a few places."""
     random = Random(seed)
     stream = bytearray(random.choice(streams))
@@ -122,7 +125,7 @@ def mutated(streams: list[bytes], seed: int) -> bytes:
         until = at + random.choice([0, 1, 5, 300])
         match random.randrange(4):
             case 0:
-                stream[at:until] = random.choice(WORDS) * random.choice([1, 1, 2, 50])
+                stream[at:until] = random.choice(words) * random.choice([1, 1, 2, 50])
             case 1:
                 stream[at:at] = stream[at:until]
             case 2:
@@ -139,19 +142,19 @@ def recorded() -> list[bytes]:
     return [path.read_bytes() for path in sorted(WIRE.glob("*.sse"))]
 
 
-def main() -> None:
-    """Run the fuzzer; its options are libFuzzer's."""
+def fuzz(target: Callable[[bytes], None], seeds: list[bytes], words: list[bytes]) -> None:
+    """Run atheris on a target; the command line's options are libFuzzer's."""
     import atheris
 
     def mutate(data: bytes, max_size: int, seed: int) -> bytes:
         if seed % 2:
             return bytes(atheris.Mutate(data, max_size))
-        return mutated([data, *recorded()], seed)[:max_size]
+        return mutated([data, *seeds], seed, words)[:max_size]
 
     atheris.instrument_all()
-    atheris.Setup(sys.argv, check, custom_mutator=mutate)
+    atheris.Setup(sys.argv, target, custom_mutator=mutate)
     atheris.Fuzz()
 
 
 if __name__ == "__main__":
-    main()
+    fuzz(check, recorded(), WORDS)

@@ -1,0 +1,1 @@
+"""Fuzz targets; see each one's docstring for how to run it."""
