@@ -1,9 +1,11 @@
 """However a server's bytes are cut into reads, the same comes out, at the same moments."""
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
+from fuzz import fuzz_http
 from fuzz.fuzz_stream import (
     check,
     cut,
@@ -230,6 +232,49 @@ def test_the_fuzz_target_of_streams() -> None:
         check(stream)
     for seed in range(300):
         check(mutated(seeds, seed))
+
+
+def test_the_fuzz_target_of_responses() -> None:
+    for response in fuzz_http.responses():
+        fuzz_http.check(response)
+    for seed in range(300):
+        fuzz_http.check(fuzz_http.sample(seed))
+
+
+def reading(*reads: bytes) -> fuzz_http.Reading:
+    async def feed() -> fuzz_http.Reading:
+        return fuzz_http.Reading([*reads], closed=False)
+
+    return asyncio.run(feed())
+
+
+@pytest.mark.parametrize(
+    "more", [b"HTTP/1.1 200 OK\r\n", b"H", b"\r\nHTTP/1.1 100 Continue\r\n\r\n"]
+)
+def test_a_connection_that_holds_the_beginning_of_another_answer_is_closed(more: bytes) -> None:
+    # found by the fuzzer: within one read it was kept, and the rest answered the next request
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi"
+    assert reading(answer).left_open
+    for reads in ([answer + more], [answer, more]):
+        kept = reading(*reads)
+        assert (kept.body, kept.said[3], kept.left_open) == (b"hi", True, False)
+
+
+@pytest.mark.parametrize(
+    ("begin", "more"),
+    [
+        (b"HTTP/1.1 200 OK\r\nx: ", b"a" * 65_536),
+        (b"HTTP/1.1 200 OK\r\n", b"x: y\r\n" * 10_000),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n" * 2_000),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n", b"x: y\r\n" * 10_000),
+    ],
+)
+def test_headers_without_an_end_do_not_fill_the_memory(begin: bytes, more: bytes) -> None:
+    endless = reading(begin, *[more] * 30)
+    assert "headers without an end" in endless.said[4]
+    assert not endless.left_open
+    body = b"HTTP/1.1 200 OK\r\ncontent-length: 9999999\r\n\r\n"
+    assert reading(body, *[b"x" * 65_536] * 30).said[4] == "None"
 
 
 def test_the_fuzz_target_can_fail(monkeypatch: pytest.MonkeyPatch) -> None:

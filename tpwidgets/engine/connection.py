@@ -20,6 +20,9 @@ from .tls import Tls
 _READ_SIZE = 65536
 _NEXT_ADDRESS_S = 2.0
 """How long one of several addresses may take to connect before the next is tried."""
+_BODILESS = 1024 * 1024
+"""More bytes than this with none of the body among them are no answer: headers without an end, or
+trailers, would fill the memory."""
 
 
 class Connection:
@@ -30,7 +33,7 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._exchange: Exchange | None = None
         self._parser: Any = None
-        self._stamp = 0
+        self._stamp = self._bodiless = 0
         self._sock: socket.socket | None = None
         self._tls: Tls | None = None
         self._unsent = memoryview(b"")
@@ -110,6 +113,7 @@ class Connection:
         """Hand a request to the socket and stamp it."""
         self._exchange = exchange
         self._parser = httptools.HttpResponseParser(self)
+        self._bodiless = 0
         exchange.reused = self._opening is None
         if self._opening is not None:
             exchange.connect_ns, exchange.dns_ns, exchange.tcp_ns, exchange.tls_ns = self._opening
@@ -200,10 +204,13 @@ class Connection:
                 return
             exchange.answered = True
             exchange.last_ns = self._stamp = stamp
+            self._bodiless += len(data)
             try:
                 self._parser.feed_data(data)
             except httptools.HttpParserError as error:
                 self.lost(ValueError(f"not HTTP/1.1: {error}"))
+            if self._bodiless > _BODILESS:
+                self.lost(ValueError("headers without an end"))
         if self._tls is not None and self._tls.ended and self.open:
             self.lost(None)
 
@@ -217,6 +224,11 @@ class Connection:
         self.close()
 
     # -- httptools' callbacks ------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Take the first byte of an answer; after an answer, it's nothing of ours."""
+        if self._exchange is None:
+            self.close()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header."""
@@ -236,6 +248,7 @@ class Connection:
 
     def on_body(self, body: bytes) -> None:
         """Keep a piece of the body with its read's stamp."""
+        self._bodiless = 0
         if self._exchange is not None:
             self._exchange.take(body, self._stamp)
 
