@@ -1,7 +1,7 @@
 """``python -m benchmarks [SECTION…] [--rounds 3]``: measure, and write the tables into README.md.
 
-Sections: accuracy, busy, tls, capacity, variants, peers; none means all. ``table`` writes the
-tables from results.json without measuring.
+Sections: accuracy, busy, tls, capacity, variants, endurance, peers; none means all. ``table``
+writes the tables from results.json without measuring.
 """
 
 import argparse
@@ -14,6 +14,7 @@ SECTIONS = {
     "tls": accuracy.tls,
     "capacity": accuracy.capacity,
     "variants": accuracy.variants,
+    "endurance": accuracy.endurance,
     "peers": peers.peers,
 }
 

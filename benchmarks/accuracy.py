@@ -23,8 +23,8 @@ def accuracy(rounds: int) -> None:
 
 
 def busy(rounds: int) -> None:
-    """The same while the process that called `measure` computes pure Python on the same core."""
-    collect("busy", rounds, [Job(BUSY, streams) for streams in LOADS])
+    """The same while the process that called `measure` computes pure Python."""
+    collect("busy", rounds, [Job(BUSY, streams, all_cores=True) for streams in LOADS])
 
 
 def capacity(rounds: int) -> None:
@@ -43,3 +43,8 @@ def tls(rounds: int) -> None:
     """https, at both loads."""
     jobs = [Job(name, streams, tls=True) for streams in LOADS for name in (OURS, AIOHTTP)]
     collect("tls", rounds, jobs)
+
+
+def endurance(_rounds: int) -> None:
+    """Ten minutes: memory must not grow with the length of a run."""
+    collect("endurance", 1, [Job(OURS, 256, 256 * 408)])

@@ -5,6 +5,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from . import judge
 from .clients import Seen
@@ -66,7 +67,7 @@ class Job:
             {"variant": self.variant} if self.variant else {}
         )
 
-    def run(self) -> judge.Figures:
+    def run(self) -> dict[str, Any]:
         """Run it on one core and return its figures.
 
         Raises
@@ -102,7 +103,9 @@ class Job:
                 raise RuntimeError(f"{self.client} failed: {output.read_text()[-2000:]}")
             return self._figures(Seen.load(result), truth.read(), watched)
 
-    def _figures(self, seen: Seen, log: dict[str, judge.Served], watched: Watched) -> judge.Figures:
+    def _figures(
+        self, seen: Seen, log: dict[str, judge.Served], watched: Watched
+    ) -> dict[str, Any]:
         load = judge.load(log)
         window_ns = judge.window_on_server_ns(seen, log)
         ids = seen.reported["ids"]
@@ -112,7 +115,7 @@ class Job:
         first = min(one.received_ns for one in log.values())
         first_of_load = min(one.received_ns for one in load)
         last = max(one.write_ns[-1] for one in load)
-        engine = [pss for name, pss in watched.processes if "engine" in name]
+        engine = [samples for name, samples in watched.processes if "tpwidgets.engine" in name]
         return {
             **judge.errors(seen, log),
             **judge.all_requests(seen, log),
@@ -125,5 +128,8 @@ class Job:
             "call_to_first_request_s": (first - seen.called_ns) / 1e9,
             "call_to_load_s": (first_of_load - seen.called_ns) / 1e9,
             "last_token_to_result_s": (seen.returned_ns - last) / 1e9,
-            "measuring_process_pss_mb": max(engine, default=watched.peak_pss_mb),
+            "measuring_pss_mb": max((mb for each in engine for _, mb in each), default=None),
+            "measuring_pss_first_minute_mb": max(
+                (mb for each in engine for s, mb in each if s <= 60), default=None
+            ),
         }

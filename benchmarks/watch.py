@@ -35,12 +35,8 @@ class Watched:
     """User and system time of all processes, from start to end."""
     peak_pss_mb: float
     """The highest sum of the processes' proportional set sizes, sampled."""
-    peak_rss_kb: int
-    """The largest process's resident set, by the kernel's account."""
-    processes: list[tuple[str, float]]
-    """Each process's command line and peak PSS in MB, largest first."""
-    history: list[tuple[float, float]]
-    """Seconds since the start and PSS in MB of all processes then."""
+    processes: list[tuple[str, list[tuple[float, float]]]]
+    """Each process's command line and its samples: seconds since the start, PSS in MB."""
 
 
 def watch(
@@ -50,7 +46,7 @@ def watch(
     env: dict[str, str] | None = None,
     cwd: Path | None = None,
     output: Path | None = None,
-    timeout_s: float = 600.0,
+    timeout_s: float = 1800.0,
 ) -> Watched:
     """Run `command` on `cores`; its output goes into the file `output`, else nowhere."""
     result = Path(f"{output}.json") if output else Path(f"/tmp/watch-{os.getpid()}.json")
@@ -96,8 +92,8 @@ class _Memory(threading.Thread):
         super().__init__(daemon=True)
         self._began = began
         self.over = threading.Event()
-        self.peaks: dict[int, tuple[str, float]] = {}
-        self.history: list[tuple[float, float]] = []
+        self.peak = 0.0
+        self.processes: dict[int, tuple[str, list[tuple[float, float]]]] = {}
 
     def run(self) -> None:
         pause = 0.0
@@ -108,11 +104,12 @@ class _Memory(threading.Thread):
                 with suppress(OSError, StopIteration):
                     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
                     pss = int(next(ln for ln in lines if ln.startswith("Pss:")).split()[1]) / 1000
-                    name = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ")
+                    name = Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
                     total += pss
-                    peak = max(pss, self.peaks.get(pid, ("", 0.0))[1])
-                    self.peaks[pid] = (name.decode(errors="replace").strip(), peak)
-            self.history.append((round(start - self._began, 2), round(total, 1)))
+                    _, samples = self.processes.setdefault(pid, (name, []))
+                    samples.append((start - self._began, pss))
+                    self.processes[pid] = (name or self.processes[pid][0], samples)
+            self.peak = max(self.peak, total)
             pause = max(_INTERVAL_S, 20 * (time.monotonic() - start))
 
 
@@ -160,10 +157,8 @@ def main(result: str, cores: str, *command: str) -> None:
         started_ns,
         ended_ns,
         used.ru_utime + used.ru_stime,
-        max((total for _, total in memory.history), default=0.0),
-        used.ru_maxrss,
-        sorted(memory.peaks.values(), key=lambda peak: -peak[1]),
-        memory.history,
+        memory.peak,
+        list(memory.processes.values()),
     )
     Path(result).write_text(json.dumps(vars(watched)))
 

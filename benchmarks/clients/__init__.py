@@ -12,19 +12,6 @@ from typing import Any
 
 PROMPT_WORDS = 249
 """With the truth server's seven tokens of overhead a prompt of 256."""
-_WORDS = (
-    "time",
-    "year",
-    "people",
-    "way",
-    "day",
-    "man",
-    "thing",
-    "life",
-    "world",
-    "school",
-    "state",
-)
 
 
 @dataclass
@@ -69,12 +56,14 @@ def bodies(settings: Settings) -> list[dict[str, Any]]:
     return [
         {
             "model": "truth",
-            "messages": [
-                {"role": "user", "content": " ".join(random.choices(_WORDS, k=PROMPT_WORDS))}
-            ],
+            "messages": [{"role": "user", "content": _prompt()}],
             "max_tokens": settings.tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
         for _ in range(settings.requests)
     ]
+
+
+def _prompt() -> str:
+    return " ".join(f"w{random.randrange(1000)}" for _ in range(PROMPT_WORDS))
