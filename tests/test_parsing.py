@@ -110,6 +110,14 @@ def test_an_event_that_the_end_cut_off_is_handed_out_once() -> None:
     assert parsed([b"data: a\n\ndata: b\n"]) == [(b"a", 0), (b"b", 0)]
 
 
+def test_a_read_that_looks_like_an_event_need_not_be_one() -> None:
+    assert parsed([b"\n", b": ", b"data: a\n\n"]) == []
+    assert parsed([b"\n", b"data: a\n", b"data: b\n\n"]) == [(b"a\nb", 2)]
+    assert parsed([b"\n", b"data: a\n\n\ndata: b\n\n"]) == [(b"a", 1), (b"b", 1)]
+    assert parsed([b"\n", b"data: a\n\nid: 1\ndata: b\n\n"]) == [(b"a", 1), (b"b", 1)]
+    assert parsed([b"\n", b"data: a\rdata: b\n\n"]) == [(b"a\nb", 1)]
+
+
 def test_a_mark_of_byte_order_is_one_at_the_start_only() -> None:
     mark = b"\xef\xbb\xbf"
     assert parsed([mark + b"data: a\n\n" + mark + b"data: b\n\n"]) == [(b"a", 0)]

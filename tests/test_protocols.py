@@ -108,6 +108,7 @@ def test_only_chunks_with_content_are_tokens() -> None:
         b"data:",
     )
     assert outcome.token_ns == [5]
+    assert outcome.events == 10  # an empty one is none
     assert outcome.finish_reason == "stop"
     assert outcome.malformed is None
 
@@ -314,6 +315,7 @@ def test_reasoning_that_was_not_streamed_came_before_the_first_chunk() -> None:
     assert read(a, b, c, usage(103, 100)).first_chunk_tokens == 101
     assert read(a, b, c, usage(112, 100)).first_chunk_tokens == 104
     assert read(a, b, c, usage(100, 100)).first_chunk_tokens == 100
+    assert read(a, b, c, usage(3, 94)).first_chunk_tokens == 1  # then it isn't among the three
     thought = delta(reasoning_content="hm")
     assert read(thought, a, b, c, usage(5, 2)).first_chunk_tokens == 1
     reader = StreamReader(CHAT)  # a thought and the first word in one read

@@ -100,7 +100,10 @@ def unstamped(said: Outcome) -> Outcome:
 def check(stream: bytes) -> None:
     """Assert what this file promises; the cuts follow from the bytes."""
     random = Random(zlib.crc32(stream))
-    cuts = [random.choices(range(len(stream) + 1), k=random.choice([1, 3, 20])) for _ in range(3)]
+    # anywhere, and where it hurts: around the ends and beginnings of lines
+    marks = [mark.start() for mark in re.finditer(rb"data|[\r\n]+", stream)] or [0]
+    cuts = [random.choices(range(len(stream) + 1), k=random.choice([1, 3, 20])) for _ in range(2)]
+    cuts += [random.choices(marks, k=random.choice([1, 3, 20])) for _ in range(2)]
     splits = [cut(stream, places) for places in ([], *cuts)]
     if len(stream) < 2000:
         splits.append([stream[i : i + 1] for i in range(len(stream))])
