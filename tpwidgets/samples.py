@@ -51,7 +51,8 @@ class Sample:
     server_prefill_ms: float | None = None
     server_decode_ms: float | None = None
     server_total_ms: float | None = None
-    """The server's own numbers, where it gives them."""
+    server_start_ms: float | None = None
+    """The server's own numbers, where it gives them; see `protocols.ServerTimes`."""
     first_chunk_tokens: int = 1
     requested_tokens: int = 0
     token_source: str = "usage"  # noqa: S105

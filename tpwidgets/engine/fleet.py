@@ -102,8 +102,8 @@ class Fleet:
 
     def _wanted(self, users: int) -> int:
         """Return how many workers so many users need, by how busy those before kept them."""
-        busy = sum(m.live["busy"] for m in self._members if m.live)
-        before = self._level.get("concurrency")
+        busy: float = sum(m.live["busy"] for m in self._members if m.live)
+        before: int = self._level.get("concurrency", 0)
         if before:
             return math.ceil(busy * users / before / _COMFORTABLE)
         return math.ceil(users / _USERS_PER_WORKER)

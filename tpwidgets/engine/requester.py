@@ -7,12 +7,21 @@ import random
 import time
 from array import array
 from contextlib import suppress
+from dataclasses import fields
 from typing import Any
 
 import httpx
 
 from .. import __version__
-from ..protocols import PROTOCOLS, Outcome, StreamReader, error_message, without_secrets
+from ..protocols import (
+    PROTOCOLS,
+    Outcome,
+    ServerTimes,
+    StreamReader,
+    error_message,
+    server_times_from_headers,
+    without_secrets,
+)
 from ..samples import Sample
 from ..workload import prompt
 from .exchange import Exchange
@@ -25,6 +34,9 @@ _ENOUGH = 64 * 1024
 _DEFAULT_PAUSE_S = 1.0
 """How long a user waits after a 429 that does not say."""
 _MAX_PAUSE_S = 60.0
+
+
+_SERVER_TIMES = [field.name for field in fields(ServerTimes)]
 
 
 class Requester:
@@ -117,10 +129,12 @@ class Requester:
         )
         called_ns = time.perf_counter_ns()
         pause_s = 0.0
+        times = ServerTimes()
         response: httpx.Response | None = None
         try:
             response = await self._transport.handle_async_request(request)
             await response.aread()
+            times = server_times_from_headers(response.headers)
             if response.status_code != 200:
                 pause_s = _refused(sample, response, bytes(said))
         except asyncio.CancelledError:
@@ -135,6 +149,9 @@ class Requester:
             if response is not None:
                 await response.aclose()
         self._fill(sample, request, reader, bytes(said[:100]), called_ns)
+        times.note(reader.outcome)  # what the body says is finer than the headers
+        for name in _SERVER_TIMES:
+            setattr(sample, name, getattr(times, name))
         sample.message = without_secrets(sample.message, self._secrets)
         return sample, pause_s
 
@@ -213,9 +230,7 @@ def _record(sample: Sample, outcome: Outcome, sent_ns: int) -> None:
     usage = outcome.usage
     sample.prompt_tokens, sample.cached_tokens = usage.prompt_tokens, usage.cached_tokens
     sample.output_tokens, sample.reasoning_tokens = usage.output_tokens, usage.reasoning_tokens
-    if usage.reasoning_tokens and outcome.first_output_ns == (outcome.token_ns or [0])[0]:
-        # the reasoning was billed but not streamed: it all came before the first chunk
-        sample.first_chunk_tokens = 1 + usage.reasoning_tokens
+    sample.first_chunk_tokens = outcome.first_chunk_tokens
     if not sample.output_tokens:  # a server that reports 0 did not count
         sample.token_source = "chunks"  # noqa: S105
         sample.output_tokens = len(outcome.token_ns)
