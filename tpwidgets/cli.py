@@ -157,6 +157,7 @@ PACKAGES = {
     "pandas": "",
     "httpx": "",
     "httptools": "",
+    "msgspec": "",
     "ipykernel": "no notebook kernel",
     "jupyterlab": "no `tpwidgets lab`",
 }
