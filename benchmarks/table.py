@@ -287,7 +287,11 @@ def _peers(rows: list[Row]) -> str:
                 cpu.setdefault(row["client"], []).append(row["cpu_us_per_token"])
         ours = median(cpu.pop(OURS))
         name, theirs = min(((n, median(v)) for n, v in cpu.items()), key=lambda pair: pair[1])
-        cheapest.append(f"at {streams} streams 1/{theirs / ours:.1f} of {name}'s")
+        wanted = 3.0 if streams <= 64 else 2.5
+        met = "met" if theirs / ours >= wanted else "**missed**"
+        cheapest.append(
+            f"at {streams} streams 1/{theirs / ours:.1f} of {name}'s (wanted: 1/{wanted:g}, {met})"
+        )
     versions = ", ".join(sorted({row["version"] for row in rows if "version" in row}))
     large = rows[-1]["streams"]
     commands = {r["client"]: r["command"] for r in rows if "command" in r and r["streams"] == large}
