@@ -25,7 +25,7 @@ CHUNKS = "chunks"
 
 _READ = (
     "sent_s", "ended_s", "slot", "reused_connection", "ttft_ms", "ttfo_ms", "tpot_ms", "e2e_ms",
-    "connect_ms", "write_ms", "server_queue_ms", "server_prefill_ms",
+    "connect_ms", "write_ms", "server_queue_ms", "server_prefill_ms", "server_start_ms",
     "prompt_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "requested_tokens",
     "first_chunk_tokens", "merged_chunks", "client_error_ms",
 )  # fmt: skip
@@ -49,26 +49,31 @@ class Columns:
     _first: int
     """Which sample is the first in `_data`."""
     _data: Floats
-    _chosen: Indices
-    _all: bool
-    """Whether they are all that `_data` has: then no column need be copied."""
+    _chosen: Indices | None = None
+    """Which of `_data` they are; None for all of it: then no column need be copied."""
 
     def __getitem__(self, name: str) -> Floats:
         column: Floats = self._data[_ROW[name]]
-        return column if self._all else column[self._chosen]
+        return column if self._chosen is None else column[self._chosen]
 
     def __len__(self) -> int:
-        return len(self._chosen)
+        return self._data.shape[1] if self._chosen is None else len(self._chosen)
 
     def where(self, mask: NDArray[np.bool_]) -> "Columns":
         """Return those for which `mask`, of shape (samples,), is true."""
-        if mask.all():
-            return self
-        return replace(self, _chosen=self._chosen[mask], _all=False)
+        chosen = np.flatnonzero(mask) if self._chosen is None else self._chosen[mask]
+        if not len(chosen):
+            return replace(self, _chosen=chosen)
+        low, high = int(chosen[0]), int(chosen[-1]) + 1
+        if high - low > len(chosen):
+            return replace(self, _chosen=chosen)
+        return Columns(self._samples, self._first + low, self._data[:, low:high])
 
     @property
     def samples(self) -> list[Sample]:
         """The samples themselves."""
+        if self._chosen is None:
+            return list(self._samples[self._first : self._first + len(self)])
         return [self._samples[i] for i in (self._chosen + self._first).tolist()]
 
     @property
@@ -145,8 +150,7 @@ class Ledger(list[Sample]):
         return made
 
     def _from(self, first: int) -> Columns:
-        data = self._data[:, first : self._known]
-        return Columns(self, first, data, np.arange(self._known - first), True)
+        return Columns(self, first, self._data[:, first : self._known])
 
     def _catch_up(self) -> None:
         if len(self) > self._data.shape[1]:

@@ -14,6 +14,7 @@ from .conditions import at_start, found
 from .cost import Price
 from .endpoints import Endpoint
 from .errors import EndpointError, MeasurementError, TpwidgetsError
+from .ledger import Ledger
 from .loads import Load
 from .meter import Live, Meter
 from .run import Run
@@ -48,7 +49,7 @@ class Progress:
 class _State:
     """What the supervising thread has gathered; read by others under the lock."""
 
-    samples: list[Sample] = field(default_factory=list)
+    samples: Ledger = field(default_factory=Ledger)
     windows: list[Window] = field(default_factory=list)
     open_window: Window | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)

@@ -42,9 +42,11 @@ class Run:
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """The operating points as plain dicts (`points` is the same as a table)."""
+        from .ledger import Ledger
         from .metrics import operating_point
 
-        return [operating_point(self.samples, window) for window in self.windows]
+        samples = Ledger(self.samples)
+        return [operating_point(samples, window) for window in self.windows]
 
     @cached_property
     def points(self) -> "pd.DataFrame":
@@ -55,7 +57,7 @@ class Run:
 
     @cached_property
     def requests(self) -> "pd.DataFrame":
-        """A row per request; ``token_ms`` lists the chunks' arrivals in ms since `sent`.
+        """A row per request; ``token_ms`` has the chunks' arrivals in ms since `sent`, as an array.
 
         The phase says whether a request ended inside a window (``measured``), before it
         (``warmup``) or after it (``cooldown``).

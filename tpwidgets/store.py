@@ -1,23 +1,34 @@
-"""Runs as files: one JSON document, gzipped where the name ends in .gz."""
+"""Runs as files: one JSON document, gzipped where the name ends in .gz.
+
+It is written and read one request at a time: ten million stamps as text, as a list and as an
+array, all at once, would be a gigabyte.
+"""
 
 import gzip
 import json
 import os
+import re
 import zlib
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, fields
+from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from sys import intern
+from typing import IO, Any
 
 from .cost import Price
 from .errors import SettingsError
 from .run import Run
 from .samples import Sample, Window
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 FORMAT = "tpwidgets.run/1"
+
 _SAMPLE = [field.name for field in fields(Sample)]
+_WINDOW = [field.name for field in fields(Window)]
+
+_CHUNK = 1 << 18
+"""So many characters are read at once."""
 
 
 def save(run: Run, path: str | Path) -> Path:
@@ -29,25 +40,41 @@ def save(run: Run, path: str | Path) -> Path:
         If the folder does not exist or can't be written to.
     """
     target = Path(path).expanduser()
-    document = {
+    part = target.with_name(f".{target.name}.part")
+    try:
+        with part.open("wb") as raw:
+            packed = gzip.GzipFile("", "wb", 5, raw, 0) if target.suffix == ".gz" else raw
+            with TextIOWrapper(packed, encoding="utf-8", newline="\n") as file:
+                file.writelines(_document(run))
+        os.replace(part, target)  # noqa: PTH105 - atomic, also over an older file
+    except OSError as error:
+        raise SettingsError(f"path {str(target)!r} can't be written: {error.strerror}.") from None
+    finally:
+        with suppress(OSError):
+            part.unlink()
+    return target
+
+
+def _document(run: Run) -> Iterator[str]:
+    """Yield the document piece by piece: a line per request."""
+    head = {
         "format": FORMAT,
         "state": run.state,
         "price": asdict(run.price) if run.price else None,
         "conditions": run.conditions,
         "windows": [asdict(window) for window in run.windows],
-        "samples": [_plain(sample) for sample in run.samples],
     }
-    data = json.dumps(document, separators=(",", ":")).encode()
-    if target.suffix == ".gz":
-        data = gzip.compress(data, 6, mtime=0)
-    part = target.with_name(f".{target.name}.part")
-    try:
-        part.write_bytes(data)
-        os.replace(part, target)  # noqa: PTH105 - atomic, also over an older file
-    except OSError as error:
-        part.unlink(missing_ok=True) if part.parent.is_dir() else None
-        raise SettingsError(f"path {str(target)!r} can't be written: {error.strerror}.") from None
-    return target
+    yield _json(head)[:-1] + ',"samples":['
+    between = "\n"
+    for sample in run.samples:
+        values = {name: getattr(sample, name) for name in _SAMPLE}
+        yield between + _json(values | {"token_ms": sample.token_ms.tolist()})
+        between = ",\n"
+    yield "\n]}\n"
+
+
+def _json(value: dict[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def load(path: str | Path) -> Run:
@@ -59,19 +86,29 @@ def load(path: str | Path) -> Run:
         If there is no such file, or it holds no run.
     """
     source = Path(path).expanduser()
+    document: dict[str, Any] = {}
+    samples: list[Sample] = []
     try:
-        data = source.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-        document = json.loads(data)
-        if document["format"] != FORMAT:
-            raise SettingsError(
-                f"path {str(source)!r} holds {document['format']!r}, not {FORMAT!r}: it was saved "
-                "by another version of tpwidgets."
-            )
+        with source.open("rb") as raw:
+            zipped = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            unpacked = gzip.GzipFile(fileobj=raw) if zipped else raw
+            with TextIOWrapper(unpacked, encoding="utf-8") as file:
+                for name, value in _members(file):
+                    if name == "samples":
+                        samples.append(_sample(value))
+                    elif name == "format" and value != FORMAT:
+                        raise SettingsError(
+                            f"path {str(source)!r} holds {value!r}, not {FORMAT!r}: it was saved "
+                            "by another version of tpwidgets."
+                        )
+                    else:
+                        document[name] = value
+        if "format" not in document:
+            raise ValueError("of unknown format")
         return Run(
-            list(_each(Sample, document["samples"])),
-            list(_each(Window, document["windows"])),
+            samples,
+            [_window(row, samples) for row in document["windows"]],
             document["conditions"],
             document["state"],
             Price(**document["price"]) if document["price"] else None,
@@ -85,10 +122,89 @@ def load(path: str | Path) -> Run:
         raise SettingsError(f"path {str(source)!r} holds no run of tpwidgets.") from None
 
 
-def _plain(sample: Sample) -> dict[str, Any]:
-    values = {name: getattr(sample, name) for name in _SAMPLE}
-    return values | {"token_ms": list(sample.token_ms)}
+def _sample(row: dict[str, Any]) -> Sample:
+    """Make a sample; what a later version added is left out, and equal texts are kept once."""
+    values = {name: row[name] for name in _SAMPLE if name in row}
+    for name, value in values.items():
+        if type(value) is str and name != "request_id":
+            values[name] = intern(value)
+    return Sample(**values)
 
 
-def _each(kind: Any, rows: list[dict[str, Any]]) -> "Iterator[Any]":
-    return (kind(**row) for row in rows)
+def _window(row: dict[str, Any], samples: list[Sample]) -> Window:
+    """Make a window; an older one says itself how late its samples' stamps can be."""
+    window = Window(**{name: row[name] for name in _WINDOW if name in row})
+    if late := sorted(row.get("client_error_ms", ())):
+        for sample in samples:
+            if window.start_s < sample.ended_s <= window.end_s:
+                sample.client_error_ms = late[99 * len(late) // 100]
+    return window
+
+
+class _Text:
+    """JSON text, of which little more than the value being read is in memory."""
+
+    _decode = json.JSONDecoder().raw_decode
+    _space = re.compile(r"[ \t\n\r]*")
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file, self._text, self._at = file, "", 0
+
+    def more(self) -> bool:
+        """Read on; tell whether there was more."""
+        # twice as much each time: a value is begun anew whenever it turns out to be cut off
+        chunk = self._file.read(max(_CHUNK, len(self._text) - self._at))
+        if chunk:
+            self._text, self._at = self._text[self._at :] + chunk, 0
+        return bool(chunk)
+
+    def peek(self) -> str:
+        """Return the next character that is no space, "" at the end."""
+        while True:
+            self._at = self._space.match(self._text, self._at).end()  # type: ignore[union-attr]
+            if self._at < len(self._text) or not self.more():
+                return self._text[self._at : self._at + 1]
+
+    def take(self, allowed: str) -> str:
+        """Return that character and go on; it must be one of those allowed."""
+        found = self.peek()
+        if not found or found not in allowed:
+            raise ValueError(f"{found!r} instead of one of {allowed!r}")
+        self._at += 1
+        return found
+
+    def value(self) -> Any:
+        """Return the next value and go on."""
+        self.peek()
+        while True:
+            try:
+                value, end = self._decode(self._text, self._at)
+            except ValueError:
+                if not self.more():
+                    raise
+                continue
+            if end == len(self._text) and self.more():  # a number may go on
+                continue
+            self._at = end
+            return value
+
+
+def _members(file: IO[str]) -> Iterator[tuple[str, Any]]:
+    """Go through the names and values of an object; each item of "samples" comes by itself."""
+    text = _Text(file)
+    text.take("{")
+    after = text.take("}") if text.peek() == "}" else ","
+    while after == ",":
+        name = text.value()
+        text.take(":")
+        if name == "samples":
+            text.take("[")
+            after = text.take("]") if text.peek() == "]" else ","
+            while after == ",":
+                yield name, text.value()
+                after = text.take(",]")
+        else:
+            yield name, text.value()
+        after = text.take(",}")
+    if text.peek():
+        raise ValueError("something follows")
