@@ -4,8 +4,6 @@ All errors are client interval minus server interval of the same request, never 
 schedule: a server that was late is no client's fault.
 """
 
-from itertools import chain
-
 import numpy as np
 
 from .clients import Seen
@@ -19,7 +17,7 @@ def errors(seen: Seen, log: dict[str, Served]) -> Figures:
     """Return the per-request errors: TTFT on kept-alive connections, and every gap; ms.
 
     The first request on a connection is left out of the TTFT errors, since what opening it costs is
-    another figure; it is part of `reported_and_true`.
+    another figure; it is part of `all_requests`.
     """
     ttft, gaps = [], []
     for request_id, _, token_ms in seen.requests:
@@ -27,8 +25,7 @@ def errors(seen: Seen, log: dict[str, Served]) -> Figures:
         true_ms = _token_ms(served)
         if served.nth > 1:
             ttft.append(token_ms[0] - true_ms[0])
-        if len(token_ms) == len(true_ms):
-            gaps.append(np.diff(token_ms) - np.diff(true_ms))
+        gaps.append(np.diff(token_ms) - np.diff(true_ms))  # raises if a chunk was lost
     gap = np.abs(np.concatenate(gaps))
     late = np.abs(np.array(ttft))
     return {
@@ -147,8 +144,8 @@ def _token_ms(served: Served) -> "np.ndarray":
     return (np.array(served.write_ns) - served.received_ns) / 1e6
 
 
-def _gaps(times: "list[np.ndarray]") -> list[float]:
-    return list(chain.from_iterable(np.diff(ms) for ms in times))
+def _gaps(times: "list[np.ndarray]") -> "np.ndarray":
+    return np.concatenate([np.diff(ms) for ms in times])
 
 
 def _percentile(values: "list[float] | np.ndarray", p: int) -> float:

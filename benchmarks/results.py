@@ -28,16 +28,21 @@ class Runnable(Protocol):
 def collect(section: str, rounds: int, jobs: Iterable[Runnable]) -> None:
     """Run all jobs, `rounds` times in turn, and keep their figures as `section`.
 
-    Interleaved, so that whatever else the machine does falls on all alike.
+    Interleaved, so that whatever else the machine does falls on all alike. A job that fails leaves
+    no row; the table names it.
     """
     jobs = list(jobs)
-    rows = []
+    rows, failed = [], []
     began = time.monotonic()
     for number in range(1, rounds + 1):
         for job in jobs:
             name = ", ".join(str(value) for value in job.label.values())
             print(f"{section} {number}/{rounds}: {name}", flush=True)
-            rows.append({**job.label, "round": number, **job.run()})
+            try:
+                rows.append({**job.label, "round": number, **job.run()})
+            except RuntimeError as error:
+                failed.append(f"{name}, round {number}")
+                print(f"failed: {error}", flush=True)
     results = load()
     results[section] = {
         "date": time.strftime("%Y-%m-%d"),
@@ -45,6 +50,7 @@ def collect(section: str, rounds: int, jobs: Iterable[Runnable]) -> None:
         "rounds": rounds,
         "machine": machine(),
         "commit": _commit(),
+        "failed": failed,
         "rows": [_rounded(row) for row in rows],
     }
     FILE.write_text(json.dumps(results, indent=1) + "\n")

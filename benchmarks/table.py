@@ -21,6 +21,8 @@ def write() -> None:
     text = _README.read_text()
     for name, section in results.load().items():
         body = f"{_when(section)}\n\n{_TABLES[name](section['rows'])}"
+        if section["failed"]:
+            body += f"\n\nFailed: {'; '.join(section['failed'])}."
         text, found = re.subn(
             rf"(<!-- {name} begin -->\n).*?(<!-- {name} end -->)",
             lambda match, body=body: f"{match[1]}{body}\n{match[2]}",
