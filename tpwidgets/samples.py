@@ -7,6 +7,7 @@ milliseconds since the request was handed to the socket ("sent").
 
 from array import array
 from dataclasses import dataclass, field
+from sys import intern
 
 
 @dataclass(slots=True)
@@ -68,6 +69,11 @@ class Sample:
     def __post_init__(self) -> None:
         if not isinstance(self.token_ms, array):
             self.token_ms = array("d", self.token_ms)
+        # of a hundred thousand samples each would else have its own "ok"
+        self.phase, self.status = intern(self.phase), intern(self.status)
+        self.token_source, self.stamp = intern(self.token_source), intern(self.stamp)
+        if self.finish_reason is not None:
+            self.finish_reason = intern(self.finish_reason)
 
     @property
     def ended_s(self) -> float:

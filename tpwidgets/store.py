@@ -14,7 +14,6 @@ from contextlib import suppress
 from dataclasses import asdict, fields
 from io import TextIOWrapper
 from pathlib import Path
-from sys import intern
 from typing import IO, Any
 
 from .cost import Price
@@ -67,8 +66,10 @@ def _document(run: Run) -> Iterator[str]:
     yield _json(head)[:-1] + ',"samples":['
     between = "\n"
     for sample in run.samples:
-        values = {name: getattr(sample, name) for name in _SAMPLE}
-        yield between + _json(values | {"token_ms": sample.token_ms.tolist()})
+        values = {name: getattr(sample, name) for name in _SAMPLE} | {
+            "token_ms": sample.token_ms.tolist()
+        }
+        yield between + _json({k: v for k, v in values.items() if v is not None})
         between = ",\n"
     yield "\n]}\n"
 
@@ -123,12 +124,8 @@ def load(path: str | Path) -> Run:
 
 
 def _sample(row: dict[str, Any]) -> Sample:
-    """Make a sample; what a later version added is left out, and equal texts are kept once."""
-    values = {name: row[name] for name in _SAMPLE if name in row}
-    for name, value in values.items():
-        if type(value) is str and name != "request_id":
-            values[name] = intern(value)
-    return Sample(**values)
+    """Make a sample; what a later version added is left out."""
+    return Sample(**{name: row[name] for name in _SAMPLE if name in row})
 
 
 def _window(row: dict[str, Any], samples: list[Sample]) -> Window:
