@@ -100,6 +100,11 @@ class ClosedLoop:
         self._tell_if_idle()
 
     @property
+    def in_flight(self) -> int:
+        """Requests in flight right now."""
+        return self._in_flight
+
+    @property
     def live(self) -> dict[str, Any]:
         """What is going on right now, the window as if it closed now."""
         window = None

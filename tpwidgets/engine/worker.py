@@ -28,6 +28,11 @@ from .stamps import KERNEL_STAMPS, Clock
 _FLUSH_S = 0.1
 _BEAT_S = 0.05
 _NICE = -10
+_NAP_S = 0.0005
+_NAP_FROM = 2000.0
+"""From so many reads a second on, reads are let gather for a moment."""
+_NAP_GAP_S = 10 * _NAP_S
+"""Streams whose tokens follow closer than this are read at once: their tokens would merge."""
 
 
 class Busy:
@@ -55,6 +60,7 @@ class Worker:
         self._out, self._selector = out, selector
         self._clock = Clock()
         self._busy = Busy()
+        self._paced_at, self._paced_served = time.perf_counter(), 0
         self._unsent: list[bytes] = []
         self._requester: Requester | None = None
         self._loop: ClosedLoop | None = None
@@ -136,8 +142,19 @@ class Worker:
             if now >= flush_at:
                 flush_at = now + _FLUSH_S
                 self._busy.measure()
+                self._pace(now)
                 if self._loop is not None:
                     self._flush()
+
+    def _pace(self, now: float) -> None:
+        """Let reads gather where many streams bring many of them, none of them too fast for it."""
+        if self._selector is None or self._loop is None:
+            return
+        served, since = self._selector.served, now - self._paced_at
+        rate = (served - self._paced_served) / since
+        self._paced_at, self._paced_served = now, served
+        gathers = rate > _NAP_FROM and rate * _NAP_GAP_S < self._loop.in_flight
+        self._selector.nap_s = _NAP_S if gathers else 0.0
 
 
 def _go_first() -> None:
