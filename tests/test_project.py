@@ -88,7 +88,7 @@ def graph(*, deferred: bool) -> dict[str, set[str]]:
 
 
 def test_the_import_reader_sees_every_form() -> None:
-    seen = set(imports(PACKAGE / "engine" / "worker.py"))
+    seen = set(imports(PACKAGE / "engine" / "requester.py"))
     assert {"protocols", "samples", "asyncio"} <= seen
 
 

@@ -17,6 +17,7 @@ FOUND = SelfCheck(
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(selfcheck, "_SECONDS", 0.3)
+    monkeypatch.setattr(selfcheck, "_DELAY_S", 0.0)
 
 
 def test_it_measures_what_was_asked() -> None:

@@ -19,6 +19,8 @@ from .words import count, duration, percent
 _OUTPUT_TOKENS = 64
 _SECONDS = 2.0
 _TIMEOUT_S = 10.0
+_DELAY_S = 1.0
+"""A dashboard has to be drawn first."""
 _HEADROOM = 0.85
 """A worker that uses more of its core than this is said to be at its limit."""
 _WRONG = 0.1
@@ -171,7 +173,7 @@ class Background:
         self._lock = threading.Lock()
         self._measurement: Any = None
         self._thread: threading.Thread | None = None
-        self._cancelled = False
+        self._cancelled = threading.Event()
 
     def start(self, tell: Callable[[str], None], concurrency: int = 64) -> None:
         """Check, unless that was done; `tell` is called with what was found, from a thread."""
@@ -181,7 +183,7 @@ class Background:
         with self._lock:
             if self._thread is not None and self._thread.is_alive():
                 return
-            self._cancelled = False
+            self._cancelled.clear()
             self._thread = threading.Thread(
                 target=self._run, args=(tell, concurrency), name="tpwidgets-selfcheck", daemon=True
             )
@@ -190,25 +192,27 @@ class Background:
     def cancel(self) -> None:
         """Break off, if one is under way, so that it takes nothing from a measurement."""
         with self._lock:
-            self._cancelled = True
+            self._cancelled.set()
             if self._measurement is not None:
                 self._measurement.stop()
 
     def _run(self, tell: Callable[[str], None], concurrency: int) -> None:
+        if self._cancelled.wait(_DELAY_S):
+            return
         try:
             found = _check(concurrency, 100.0, self._begun)
         except (TpwidgetsError, OSError):
             return  # it is a courtesy: nobody asked, so nobody is told that it did not come to be
         finally:
             self._measurement = None
-        if not self._cancelled:
+        if not self._cancelled.is_set():
             self.found = found
             tell(found.text)
 
     def _begun(self, measurement: Any) -> None:
         with self._lock:
             self._measurement = measurement
-            if self._cancelled:
+            if self._cancelled.is_set():
                 measurement.stop()
 
 

@@ -13,6 +13,7 @@ from ..errors import TpwidgetsError, refuse_unknown
 from ..live.board import Board
 from ..measurement import Measurement
 from ..run import Run, escape
+from ..selfcheck import BACKGROUND
 from . import texts
 from .controls import Controls
 from .history import History
@@ -58,7 +59,8 @@ class Explorer(w.VBox):
         super().__init__(
             [
                 w.HTML(texts.STYLE), self.controls, self._bar, self._status, self._tiles,
-                self.board, self._answer, self._conditions, self._buttons, self._extra,
+                self.board, self._answer, self._conditions, self._selfcheck,
+                self._buttons, self._extra,
             ]
         )  # fmt: skip
         self.layout = w.Layout(width="100%")
@@ -129,6 +131,11 @@ class Explorer(w.VBox):
             _BY_CELL[cell] = [e for e in shown if not e._closed and e is not self] + [self]
         display(w.Widget._repr_mimebundle_(self), raw=True)
         self._result.place()
+        BACKGROUND.start(self._show_selfcheck)
+
+    def _show_selfcheck(self, text: str) -> None:
+        if not self._closed:
+            self._selfcheck.value = f"<small>Self-check of {escape(text)}</small>"
 
     # -- parts ---------------------------------------------------------------------------------
 
@@ -142,6 +149,8 @@ class Explorer(w.VBox):
         self._tiles = w.HTML(texts.tiles(None))
         self._answer = w.HTML()
         self._conditions = w.HTML()
+        self._selfcheck = w.HTML()
+        self._selfcheck.add_class("tp-selfcheck")
         self._code = w.Button(description="Copy as code", **button)
         self._frame = w.Button(description="DataFrame", **button)
         self._save = w.Button(description="Save", **button)
