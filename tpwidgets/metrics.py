@@ -42,7 +42,7 @@ TURNS_SHARE = 0.5
 """Rates are counted over whole turns where these fill at least this share of the window."""
 
 OPENING_SHARE = 0.002
-"""An end so little before the window, as a share of its length, is the one that opened it."""
+"""The last end before the window is what opened it, if this share of its length lies between."""
 
 ONE_TOKEN = 0.1
 """Chunks are tokens (and gaps inter-token latencies) where tokens_per_chunk is within 1 ± this."""
@@ -217,8 +217,10 @@ def _whole_turns(c: Columns, start: float, end: float) -> tuple[float, float] | 
     in 2.5 s.) None where whole turns fill too little of the window to go by.
     """
     at, slots = c["ended_s"], c["slot"].astype(np.intp)
-    early = start - OPENING_SHARE * (end - start)
-    ends = (at > early) & (at <= end) & (c["status"] != STOPPED)
+    ends = (at > start) & (at <= end) & (c["status"] != STOPPED)
+    opening = np.max(at, where=at <= start, initial=-np.inf)
+    if opening > start - OPENING_SHARE * (end - start):
+        ends |= at == opening
     at, slots = at[ends], slots[ends]
     if not at.size:
         return None
@@ -255,22 +257,24 @@ def _latencies(ok: Columns, row: Row, provisional: bool) -> Row:
 
 
 def _ttft_parts(ok: Columns) -> Row:
-    """Take the mean TTFT apart. What a request's server doesn't tell is in its rest."""
-    ok = ok.where(ok["chunks"] > 0)
+    """Take the mean TTFT apart. What is unknown of a request is in its rest."""
     opened = _known(ok["connect_ms"])
     out: Row = {"connect_mean_ms": float(opened.mean()) if opened.size else None}
+    ok = ok.where(ok["chunks"] > 0)
     if not len(ok):
         return out
-    ttft = ok["ttft_ms"]
-    left = ttft.copy()
-    told = np.nansum([ok["server_queue_ms"], ok["server_prefill_ms"]], axis=0)
-    plausible = told <= OVERTOLD * ttft
-    for name in ("write", "server_queue", "server_prefill"):
-        part = np.where(plausible | (name == "write"), ok[f"{name}_ms"], np.nan)
-        known = ~np.isnan(part)
-        part = np.minimum(np.where(known, part, 0.0), left)
-        left -= part
-        out[f"ttft_{name}_mean_ms"] = float(part.mean()) if known.any() else None
+    ttft = left = ok["ttft_ms"]
+    queue, prefill, begun = (ok[f"server_{name}_ms"] for name in ("queue", "prefill", "start"))
+    told = ~np.isnan(queue) | ~np.isnan(prefill)
+    begun = np.where(told, np.nan, begun)  # it covers the same time
+    plausible = np.nansum([queue, prefill, begun], axis=0) <= OVERTOLD * ttft
+    parts = {"server_queue": queue, "server_prefill": prefill, "server_start": begun}
+    parts = {name: np.where(plausible, part, np.nan) for name, part in parts.items()}
+    for name, part in {"write": ok["write_ms"], **parts}.items():
+        unknown = np.isnan(part)
+        part = np.minimum(np.where(unknown, 0.0, part), left)
+        left = left - part
+        out[f"ttft_{name}_mean_ms"] = None if unknown.all() else float(part.mean())
     out |= {"ttft_mean_ms": float(ttft.mean()), "ttft_rest_mean_ms": float(left.mean())}
     return out
 

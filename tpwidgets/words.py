@@ -41,22 +41,23 @@ def _percentile_columns() -> dict[str, tuple[str, str]]:
 
 
 TTFT_PARTS = {
-    "write": "writing the request to the socket",
-    "server_queue": "waiting in the server's queue, as the server tells",
-    "server_prefill": "prefill, as the server tells",
-    "rest": "the network, and whatever the server doesn't tell",
+    "write": ("request write", "until the system took the request"),
+    "server_queue": ("server queue", "received → scheduled, as the server tells"),
+    "server_prefill": ("server prefill", "scheduled → first token, as the server tells"),
+    "server_start": ("server", "received → the answer begins, of a server that tells no more"),
+    "rest": ("rest", "the network, and what the server doesn't tell"),
 }
-"""What `ttft_mean_ms` is the sum of, in the order in which it happens (the rest anywhere)."""
+"""What a mean TTFT is the sum of: its name, and what it is."""
 
 
 def _ttft_parts() -> dict[str, tuple[str, str]]:
     parts = {
-        f"ttft_{part}_mean_ms": ("float64", f"part of ttft_mean_ms: {what}; empty if unknown; ms")
-        for part, what in TTFT_PARTS.items()
+        f"ttft_{part}_mean_ms": ("float64", f"mean part of TTFT: {what}; empty if unknown; ms")
+        for part, (_, what) in TTFT_PARTS.items()
     }
     connect = "mean of opening a connection (DNS, TCP, TLS), where one was; before sent; ms"
     return {
-        "ttft_mean_ms": ("float64", "mean time to first token: the sum of the parts that follow"),
+        "ttft_mean_ms": ("float64", "mean time to first token: the sum of its parts; ms"),
         **parts,
         "connect_mean_ms": ("float64", connect),
     }
@@ -154,10 +155,11 @@ _REQUEST: dict[str, tuple[str, str]] = {
     "reused_connection": ("bool", "whether it found an open connection"),
     "write_ms": ("float64", "sent → the system has taken the request's last byte; ms"),
     "headers_ms": ("float64", "sent → response headers (not TTFT); ms"),
-    "server_queue_ms": ("float64", "waiting in the server's queue, as the server tells; ms"),
-    "server_prefill_ms": ("float64", "prefill, as the server tells; ms"),
-    "server_decode_ms": ("float64", "decoding, as the server tells; ms"),
+    "server_queue_ms": ("float64", "received → scheduled, as the server tells; ms"),
+    "server_prefill_ms": ("float64", "scheduled → first token, as the server tells; ms"),
+    "server_decode_ms": ("float64", "first token → last token, as the server tells; ms"),
     "server_total_ms": ("float64", "the whole request, as the server tells; ms"),
+    "server_start_ms": ("float64", "received → the answer begins, as the server tells; ms"),
     "ended_ms": ("float64", "sent → [DONE], close or failure; ms"),
     "first_chunk_tokens": ("int64", "output tokens in the first chunk; 1 if unknown"),
     "merged_chunks": ("int64", "token chunks that share their stamp with an earlier one"),
