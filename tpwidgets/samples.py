@@ -64,7 +64,7 @@ class Sample:
     stamp: str = "kernel"
     """Where arrivals were stamped: ``kernel``, ``socket`` or ``httpx``."""
     client_error_ms: float = 0.0
-    """How wrong its stamps can be, at most, as far as the client can tell."""
+    """How wrong its stamps can be, as far as the client can tell: the mean over its chunks."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.token_ms, array):

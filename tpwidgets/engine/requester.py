@@ -192,8 +192,10 @@ class Requester:
                 sample.ended_ms = ((exchange.last_ns or now_ns) - sent_ns) / 1e6
             _record(sample, outcome, sent_ns)
             if outcome.merged and exchange.stamp == "kernel":
-                # tokens that shared a read may have come as much earlier as the read was late
-                sample.client_error_ms += exchange.late_ns / 1e6
+                # tokens that shared a read may have come as much earlier as the read was late;
+                # a few of them spoil a few gaps, not the request
+                share = outcome.merged / len(outcome.token_ns)
+                sample.client_error_ms += share * exchange.late_ns / 1e6
 
     def _error_ms(self, exchange: Exchange) -> float:
         """Return how wrong a stamp can be.
