@@ -518,3 +518,28 @@ def test_a_key_is_not_shown_by_a_failure_of_tls(
         shown = everything(measurement, tmp_path)
     assert "certificate" in shown
     assert KEY not in shown
+
+
+# --- several workers ------------------------------------------------------------------------------
+
+
+def test_users_are_shared_out_and_their_figures_add_up(
+    sim: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tpwidgets.engine import fleet
+
+    monkeypatch.setattr(fleet, "_USERS_PER_WORKER", 4)
+    monkeypatch.setattr(fleet, "usable_cores", lambda: 2)
+    measurement = tp.start(
+        sim.url, concurrency=(8, 1), requests=16, prompt_tokens=32, output_tokens=8
+    )
+    run = measurement.wait()
+    assert len(measurement._fleet.pids) == 2
+    assert run.state == "done"
+    assert list(run.points.concurrency) == [8, 1]
+    assert (run.points.n >= 16).all()
+    assert (run.points.in_flight_mean <= run.points.concurrency + 1e-6).all()
+    assert run.points.in_flight_mean[0] > 1
+    assert run.requests.request_id.is_unique
+    measured = run.requests[run.requests.phase == "measured"]
+    assert set(measured[measured.concurrency == 8].slot) == set(range(8))
