@@ -111,12 +111,6 @@ _READ = [
     _off("output tokens/s, % off", "reported_output_tps", "true_output_tps"),
     _value("in flight, % of asked", "in_flight_pct"),
 ]
-_ALL = [
-    _off("TTFT p50, % off", "all_ttft_p50_ms", "all_true_ttft_p50_ms"),
-    _off("TTFT p99, % off", "all_ttft_p99_ms", "all_true_ttft_p99_ms"),
-    _off("ITL p50, % off", "all_itl_p50_ms", "all_true_itl_p50_ms"),
-    _off("ITL p99, % off", "all_itl_p99_ms", "all_true_itl_p99_ms"),
-]
 _COST = [
     _value("CPU, µs per token", "cpu_us_per_token"),
     _value("peak PSS, MB", "peak_pss_mb"),
@@ -139,8 +133,6 @@ def _accuracy(rows: list[Row]) -> str:
         _table(rows, _CLIENT, _ERRORS),
         "What the client reports, against the truth of the same requests or the same window:",
         _table(rows, _CLIENT, _READ),
-        "All requests, the first wave included:",
-        _table(rows, _CLIENT, _ALL),
         "What it takes, from the start of the process to its end:",
         _table(rows, _CLIENT, _COST),
         "tpwidgets against its targets:",
@@ -223,8 +215,7 @@ def _targets(rows: list[Row]) -> str:
 
 def _plain(rows: list[Row]) -> str:
     rows = _by_load(rows)
-    cpu = _value("CPU, µs per token", "cpu_us_per_token")
-    return _table(rows, _CLIENT, [*_ERRORS, *_READ[1::2], cpu])
+    return _table(rows, _CLIENT, [*_ERRORS, *_READ])
 
 
 def _capacity(rows: list[Row]) -> str:
