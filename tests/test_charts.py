@@ -1,5 +1,6 @@
 """The charts' specifications: they compile, they hold what they promise, they are cheap."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -11,6 +12,9 @@ import pandas as pd
 import pytest
 import vl_convert
 
+from tpwidgets.breakdown import NEEDS, board_chart, breakdown, breakdown_spec
+from tpwidgets.breakdown import told as told_anything
+from tpwidgets.chart_layers import GREY
 from tpwidgets.charts import (
     COLUMNS,
     PRICE,
@@ -41,6 +45,7 @@ def point(level: int, **changed: Any) -> dict[str, Any]:
         "ttft_p50_firm": True, "ttft_p95_firm": level > 4,
         "user_tps_p50": tps / level, "user_tps_p50_lo": 0.95 * tps / level,
         "user_tps_p50_hi": 1.05 * tps / level, "tpot_p50_ms": 11.0, "e2e_p50_ms": 900.0,
+        "gap_p50_ms": 11.0, "itl_p50_ms": 11.0, "tokens_per_chunk": 1.0,
         "in_flight_mean": 0.98 * level, "client_error_p99_ms": 0.1, "merged_pct": 0.2,
         "prompt_tokens_mean": 256.0, "output_tokens_mean": 64.0, "input_per_output": 4.0,
         "cached_pct": 25.0, "provisional": False, "client_limited": False, "note": "",
@@ -205,6 +210,99 @@ def test_states_are_told_by_shape_and_words():
     assert "state: all requests failed; 12 of 12: timeout" in text
     subtitle = overview_spec(rows)["title"]["subtitle"][0]
     assert all(word in subtitle for word in ("Hollow", "Diamond", "Grey square", "Cross"))
+
+
+def test_a_gap_between_chunks_of_several_tokens_is_no_itl():
+    text = told(overview_spec([point(4)]), "TTFT p50")[0]
+    assert "between chunks: 11 ms (ITL), 1 tokens a chunk" in text
+    several = point(4, gap_p50_ms=44.0, itl_p50_ms=None, tokens_per_chunk=4.0)
+    text = told(overview_spec([several]), "TTFT p50")[0]
+    assert "between chunks: 44 ms, 4 tokens a chunk" in text
+    assert "ITL" not in json.dumps(overview_spec([])).replace("' (ITL)'", "")
+
+
+def test_where_the_client_was_the_limit_every_chart_is_grey_and_says_why():
+    note = "the client was the limit: 40 of 64 requests were in flight"
+    spec = overview_spec([point(1), point(64, client_limited=True, note=note)], Price.per_hour(4))
+    texts = [text for text in told(spec) if "concurrency: 64" in text]
+    told_by = {words: [t for t in texts if words in t] for words in
+               ("TTFT", "whole system", "per user", "per 1M output tokens")}  # fmt: skip
+    for words, found in told_by.items():
+        assert found, words
+        assert all(f"state: limited by the client; {note}" in text for text in found), words
+    scene = json.dumps(vl_convert.vegalite_to_scenegraph(spec, vl_version=VL))
+    assert scene.count(f'"stroke": "{GREY}"') >= 4
+
+
+def taken_apart(level: int, **changed: Any) -> dict[str, Any]:
+    parts = {"write": 0.5, "server_queue": 3.0 * level, "server_prefill": 120.0,
+             "server_start": None, "rest": 20.0}  # fmt: skip
+    parts |= {name: changed.pop(name) for name in list(changed) if name in parts}
+    columns = {f"ttft_{name}_mean_ms": value for name, value in parts.items()}
+    total = sum(value for value in parts.values() if value)
+    extra = {"ttft_mean_ms": total, "connect_mean_ms": None, "new_connections": 0}
+    return point(level, **{**columns, **extra, **changed})
+
+
+def drawn_bars(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    vega = vl_convert.vegalite_to_scenegraph(spec, vl_version=VL)
+    found: list[dict[str, Any]] = []
+
+    def walk(node: Any) -> None:
+        if isinstance(node, dict):
+            if node.get("marktype") == "rect" and node.get("role") == "mark":
+                found.extend(node["items"])
+            for value in node.values():
+                walk(value)
+        elif isinstance(node, list):
+            for value in node:
+                walk(value)
+
+    walk(vega)
+    return found
+
+
+def test_bars_stack_the_parts_of_ttft(capfd):
+    spec = breakdown_spec([taken_apart(1), taken_apart(16)], "a title")
+    compile_quietly(spec, capfd)
+    bars = drawn_bars(spec)
+    assert len(bars) == 8
+    for x in {bar["x"] for bar in bars}:
+        stack = sorted((bar for bar in bars if bar["x"] == x), key=lambda bar: -bar["y"])
+        letters = [re.search(r"part: (\w)", bar["description"])[1] for bar in stack]
+        assert letters == ["w", "q", "p", "r"]
+        for below, above in itertools.pairwise(stack):
+            assert above["y"] + above["height"] == pytest.approx(below["y"], abs=1e-6)
+    text = next(bar["description"] for bar in bars if "concurrency 16" in bar["description"])
+    for part in ("TTFT: 189 ms (mean)", "request write: 0.5 ms", "server queue: 48 ms",
+                 "server until it answers: not told", "connection: none opened"):  # fmt: skip
+        assert part in text
+    assert "rest: the network, and what the server doesn't tell" in json.dumps(spec)
+
+
+def test_only_what_a_server_told_of_the_current_run_is_taken_apart():
+    silent = taken_apart(4, server_queue=None, server_prefill=None)
+    assert drawn_bars(breakdown_spec([silent, taken_apart(8, current=False)])) == []
+    assert not told_anything([silent])
+    scene = json.dumps(vl_convert.vegalite_to_scenegraph(breakdown_spec([silent]), vl_version=VL))
+    assert "the server tells no times of its own" in scene
+    headers_only = taken_apart(4, server_queue=None, server_prefill=None, server_start=90.0)
+    assert len(drawn_bars(breakdown_spec([silent, headers_only | {"concurrency": 8}]))) == 3
+
+
+def test_a_limited_bar_is_grey_and_its_parts_keep_their_letters():
+    spec = breakdown_spec([taken_apart(8, client_limited=True, note="lag")])
+    assert {bar["fill"] for bar in drawn_bars(spec)} == {GREY}
+    assert "limited by the client; lag" in drawn_bars(spec)[0]["description"]
+    assert "Grey, with a square" in spec["title"]["subtitle"]
+
+
+def test_the_breakdown_is_an_altair_chart_and_fits_a_board(capfd):
+    breakdown([taken_apart(1)], "a title").to_dict()  # checks it against the schema
+    chart = board_chart()
+    compile_quietly(chart["spec"], capfd)
+    assert set(chart) == set(board_charts()[0])
+    assert chart["needs"] in NEEDS
 
 
 def test_overview_names_pale_runs():

@@ -110,9 +110,14 @@ def test_free():
 def test_client_limited_and_provisional_points_do_not_count():
     limited = level(64, 90, 9000, client_limited=True, note="the client was the limit: lag")
     assert answer([*FLAT_TTFT, limited]).endswith(
-        "still rising at 16, and at 64 the client was the limit."
+        "still rising at 16; 64 is left out: the client was the limit there."
     )
     assert answer([*FLAT_TTFT, level(64, 90, 9000, provisional=True)]) == answer(FLAT_TTFT)
+    between = level(4, 50, 9000, client_limited=True)
+    assert answer([between, level(8, 200, 790), FLAT_TTFT[2], limited]) == (
+        "At 16 concurrent: 412 tokens/s, TTFT p95 0.8 s; still rising at 16; "
+        "4 and 64 are left out: the client was the limit there."
+    )
     assert answer([limited]) == "No answer: at 64 concurrent, the client was the limit: lag."
     assert answer([]) == answer([level(1, 50, 400, provisional=True)])
     assert answer([]) == "No answer yet: no level has been measured to its end."

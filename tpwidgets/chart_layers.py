@@ -68,12 +68,12 @@ def calculate(series: str = "''", **names: str) -> list[Spec]:
         ``what``, the value in words, where ``{v}`` and ``{interval}`` stand for their expressions.
     """
     bounded = "isValid(datum.lo) && isValid(datum.hi) && isValid(datum.v)"
-    interval = f"({bounded} ? ' (95 %: ' + {_number('lo')} + ' to ' + {_number('hi')} + ')' : '')"
+    interval = f"({bounded} ? ' (95 %: ' + {number('lo')} + ' to ' + {number('hi')} + ')' : '')"
     fields = {
         "series": series,
         **names,
         "v": f"datum.error_rate >= 1 ? null : ({names['v']})",
-        "what": names["what"].format(v=_number("v"), interval=interval),
+        "what": names["what"].format(v=number("v"), interval=interval),
         # Both or none: half an interval would be drawn down to zero.
         "band_lo": f"{bounded} ? datum.lo : null",
         "band_hi": f"{bounded} ? datum.hi : null",
@@ -109,7 +109,7 @@ def chart_view(
     y = {
         "field": "v",
         "type": "quantitative",
-        "axis": _y_axis(height, hint, money=money),
+        "axis": y_axis(height, hint, money=money),
         "scale": {"zero": True, "nice": _ticks(height)},
     }
     layers = [*_bands(y), _line(y, legend), *_points(y, height)]
@@ -118,7 +118,7 @@ def chart_view(
     return {
         "height": height,
         "transform": transform + _looks(),
-        "layer": layers + _texts(title, hint),
+        "layer": layers + texts(title, hint),
     }
 
 
@@ -133,7 +133,7 @@ def _bands(y: Spec) -> list[Spec]:
         {"mark": "area", "encoding": interval | {"fill": tone, "fillOpacity": _faint(0.16, 0.07)}},
         {
             "mark": {"type": "rule", "strokeWidth": 1.5},
-            "encoding": interval | {"stroke": tone, "strokeOpacity": _faint(0.6, 0.3)},
+            "encoding": interval | {"stroke": _literal("ink"), "strokeOpacity": _faint(0.6, 0.3)},
         },
     ]
 
@@ -194,7 +194,8 @@ def _points(y: Spec, height: int) -> list[Spec]:
     ]
 
 
-def _texts(title: str, hint: str) -> list[Spec]:
+def texts(title: str, hint: str) -> list[Spec]:
+    """Build the layers of a chart's title and of what stands there instead of data."""
     one: Spec = {"data": {"values": [{}]}}
     heading = {"type": "text", "text": title, "style": "heading", "align": "left"}
     return [
@@ -245,7 +246,8 @@ def _ticks(height: int) -> int:
     return max(3, height // 50)
 
 
-def _y_axis(height: int, hint: str, *, money: bool) -> Spec:
+def y_axis(height: int, hint: str, *, money: bool = False) -> Spec:
+    """Build the axis of values; where a hint stands instead of data there is no scale to read."""
     short = "abs(datum.value) >= 1e5 ? format(datum.value, '~s') : format(datum.value, ',.4~r')"
     cents = "datum.value % 1 === 0 || abs(datum.value) < 0.1"
     if money:  # $2.50, not $2.5
@@ -255,7 +257,6 @@ def _y_axis(height: int, hint: str, *, money: bool) -> Spec:
         "domain": False,
         "ticks": False,
         "tickCount": _ticks(height),
-        # Where a hint stands instead of data there is no scale to read.
         "labelExpr": f"({hint}) ? '' : ({short})",
         "gridOpacity": {"expr": f"({hint}) ? 0 : 1"},
         "labelPadding": 6,
@@ -264,14 +265,14 @@ def _y_axis(height: int, hint: str, *, money: bool) -> Spec:
     }
 
 
-def _number(name: str, unit: str = "") -> str:
+def number(name: str, unit: str = "") -> str:
     """Write a Vega expression that prints a field, or a dash where it has no value."""
     value = f"datum.{name}"
     shown = f"format({value}, abs({value}) < 100 ? ',.3~r' : ',.0f')"
     return f"(isValid({value}) ? {shown} + '{unit}' : '–')"
 
 
-def _pick(key: str) -> str:
+def pick(key: str) -> str:
     """Write a Vega expression for what the point's state has under a key."""
     values = ", ".join(
         f"'{state[key]}'" if isinstance(state[key], str) else str(state[key]).lower()
@@ -280,21 +281,30 @@ def _pick(key: str) -> str:
     return f"[{values}][datum.state]"
 
 
+def state_index(firm: str) -> str:
+    """Write a Vega expression for which of `STATES` a point is in."""
+    return (
+        "datum.error_rate >= 1 ? 4 : datum.client_limited ? 3 : datum.provisional ? 2"
+        f" : {firm} ? 0 : 1"
+    )
+
+
 _TELL = {
     "title": "(datum.run ? datum.run + ': ' : '') + 'concurrency ' + datum.concurrency",
     "value": "datum.what",
-    "state": f"{_pick('name')} + (datum.note ? '; ' + datum.note : '')",
-    "requests": f"{_number('n')} + ', failed ' + {_number('n_failed')}"
+    "state": f"{pick('name')} + (datum.note ? '; ' + datum.note : '')",
+    "requests": f"{number('n')} + ', failed ' + {number('n_failed')}"
     " + (datum.error_rate > 0 ? ' (' + format(datum.error_rate, '.1%') + ')' : '')",
-    "in flight": f"{_number('in_flight_mean')} + ' of ' + datum.concurrency + ' asked'",
-    "window": f"{_number('window_s', ' s')} + ', ' + {_number('rps')} + ' requests/s'",
-    "per token": f"{_number('tpot_p50_ms', ' ms')} + ', whole answer '"
-    f" + {_number('e2e_p50_ms', ' ms')}",
-    "tokens": f"{_number('prompt_tokens_mean')} + ' in, '"
-    f" + {_number('output_tokens_mean')} + ' out'",
+    "in flight": f"{number('in_flight_mean')} + ' of ' + datum.concurrency + ' asked'",
+    "window": f"{number('window_s', ' s')} + ', ' + {number('rps')} + ' requests/s'",
+    "per token": f"{number('tpot_p50_ms', ' ms')} + ', whole answer '"
+    f" + {number('e2e_p50_ms', ' ms')}",
+    "between chunks": f"{number('gap_p50_ms', ' ms')} + (isValid(datum.itl_p50_ms) ? ' (ITL)' : '')"
+    f" + ', ' + {number('tokens_per_chunk')} + ' tokens a chunk'",
+    "tokens": f"{number('prompt_tokens_mean')} + ' in, ' + {number('output_tokens_mean')} + ' out'",
     "client error": "(datum.client_error_p99_ms < 0.001 ? 'below 0.001 ms' : "
-    f"{_number('client_error_p99_ms', ' ms')}) + ' (p99), merged '"
-    f" + {_number('merged_pct', ' %')}",
+    f"{number('client_error_p99_ms', ' ms')}) + ' (p99), merged '"
+    f" + {number('merged_pct', ' %')}",
 }
 """The tooltip, line by line."""
 
@@ -302,12 +312,11 @@ _TELL = {
 def _looks() -> list[Spec]:
     """Compute how each point looks and what its tooltip says."""
     fields = {
-        "state": "datum.error_rate >= 1 ? 4 : datum.client_limited ? 3 : datum.provisional ? 2"
-        " : datum.firm === false ? 1 : 0",
-        "shape": _pick("shape"),
+        "state": state_index("datum.firm !== false"),
+        "shape": pick("shape"),
         "tone": f"datum.series === 'p95' ? '{ORANGE}' : '{BLUE}'",
         "ink": f"datum.state >= 3 ? '{GREY}' : datum.tone",
-        "inside": f"{_pick('hollow')} ? paper : datum.ink",
+        "inside": f"{pick('hollow')} ? paper : datum.ink",
         **{f"tell {label}": expression for label, expression in _TELL.items()},
     }
     return [{"calculate": expression, "as": name} for name, expression in fields.items()]

@@ -28,8 +28,9 @@ COLUMNS = (
     "ttft_p50_ms", "ttft_p50_ms_lo", "ttft_p50_ms_hi", "ttft_p50_firm",
     "ttft_p95_ms", "ttft_p95_ms_lo", "ttft_p95_ms_hi", "ttft_p95_firm",
     "user_tps_p50", "user_tps_p50_lo", "user_tps_p50_hi", "tpot_p50_ms", "e2e_p50_ms",
-    "in_flight_mean", "client_error_p99_ms", "merged_pct", "prompt_tokens_mean",
-    "output_tokens_mean", "input_per_output", "cached_pct", "provisional", "client_limited",
+    "gap_p50_ms", "itl_p50_ms", "tokens_per_chunk", "in_flight_mean",
+    "client_error_p99_ms", "merged_pct", "prompt_tokens_mean", "output_tokens_mean",
+    "input_per_output", "cached_pct", "provisional", "client_limited",
     "note", "own_cost", "usd", "usd_lo", "usd_hi",
 )  # fmt: skip
 """What the charts read of an operating point; other columns needn't travel to the browser."""
@@ -66,12 +67,14 @@ def price_params(price: "Price | None") -> Row:
     }
 
 
-def clean_rows(points: "Iterable[Mapping[str, Any]] | pd.DataFrame") -> list[Row]:
+def clean_rows(
+    points: "Iterable[Mapping[str, Any]] | pd.DataFrame", columns: Sequence[str] = COLUMNS
+) -> list[Row]:
     """Operating points as JSON-ready rows: earlier runs first, NaN and infinities as None."""
     to_dict = getattr(points, "to_dict", None)
     records = to_dict("records") if to_dict else points
     rows = [
-        {name: _clean(row[name]) for name in COLUMNS if name in row}
+        {name: _clean(row[name]) for name in columns if name in row}
         for row in cast("Iterable[Mapping[str, Any]]", records)
     ]
     # The current run is drawn last, hence on top.
@@ -136,19 +139,37 @@ def overview(
         With its data within. It shows itself without a network, unless another renderer than
         Altair's default (which loads Vega from a CDN) has been chosen.
     """
+    spec = overview_spec(points, price, title)
+    chart: alt.HConcatChart = as_altair(
+        spec, "HConcatChart", "Chart: TTFT, tokens/s and cost against concurrency"
+    )
+    return chart
+
+
+def as_altair(spec: Spec, kind: str, said: str) -> Any:
+    """Return a specification as an Altair chart that shows itself without a network.
+
+    Parameters
+    ----------
+    spec
+        A whole specification, its data within.
+    kind
+        The name of Altair's class for it.
+    said
+        What a host that shows no pictures shows.
+    """
     from altair.utils.schemapi import debug_mode
 
-    spec = overview_spec(points, price, title)
     with debug_mode(False):  # five seconds of checking each part; Altair checks it when drawing
-        return _offline_chart().from_dict(spec, validate=False)
+        return _offline(kind, said).from_dict(spec, validate=False)
 
 
 @cache
-def _offline_chart() -> "type[alt.HConcatChart]":
-    """Make the class of `overview`'s charts; here, since Altair takes seconds to import."""
+def _offline(kind: str, said: str) -> Any:
+    """Make the class of such charts; here, since Altair takes seconds to import."""
     import altair as alt
 
-    class Overview(alt.HConcatChart):
+    class Offline(getattr(alt, kind)):  # type: ignore[misc]
         def _repr_mimebundle_(self, *args: Any, **kwargs: Any) -> Any:
             if alt.renderers.active not in ("default", "html"):
                 return super()._repr_mimebundle_(*args, **kwargs)
@@ -157,10 +178,10 @@ def _offline_chart() -> "type[alt.HConcatChart]":
                 # JupyterLab draws this one by itself, tooltips included; it knows no v6 yet
                 "application/vnd.vegalite.v5+json": spec,
                 "image/png": base64.b64encode(picture_png(spec)).decode(),
-                "text/plain": "Chart: TTFT, tokens/s and cost against concurrency",
+                "text/plain": said,
             }
 
-    return Overview
+    return Offline
 
 
 def overview_spec(

@@ -24,9 +24,9 @@ def answer(points: Iterable[Point], price: Price | None = None) -> str:
 
     Walks up the levels and stops before the first step in which TTFT (p95, or the median where p95
     has no interval) at least doubles, output_tps gains less than 10 % per doubling of concurrency,
-    or more than 1 % of requests fail. Levels at which the client was the limit, which are still
-    being measured, or at which nothing ended well are left out. Differences within the 95 %
-    intervals aren't claimed.
+    or more than 1 % of requests fail. Levels at which the client was the limit (which is said),
+    which are still being measured, or at which nothing ended well are left out. Differences within
+    the 95 % intervals aren't claimed.
     """
     latest = {_concurrency(p): p for p in points}  # a level measured again replaces the former
     levels = [latest[c] for c in sorted(latest)]
@@ -38,6 +38,7 @@ def answer(points: Iterable[Point], price: Price | None = None) -> str:
     said = [_what_it_gives(point, price)]
     if beyond:
         said.append(beyond)
+    said += _left_out(levels)
     said += _failures(point, levels)
     return "; ".join(said) + "."
 
@@ -75,9 +76,6 @@ def _walk(usable: list[Point], levels: list[Point]) -> tuple[int, str]:
     top = len(usable) - 1
     at = _concurrency(usable[top])
     above = [p for p in levels if _concurrency(p) > at and not p.get("provisional")]
-    if above and above[0].get("client_limited"):
-        limit = f"at {_concurrency(above[0])} the client was the limit"
-        return top, f"still rising at {at}, and {limit}" if rising else limit
     if above:
         return top, f"still rising at {at}" if rising else ""
     if rising:
@@ -140,6 +138,16 @@ def _what_it_gives(point: Point, price: Price | None) -> str:
         if cost is not None:
             parts.append("free of charge" if cost == 0 else f"{usd(cost)} per 1M output tokens")
     return f"At {_concurrency(point)} concurrent: {', '.join(parts)}"
+
+
+def _left_out(levels: list[Point]) -> list[str]:
+    """Name the levels that say more of the client than of the endpoint."""
+    limited = [p for p in levels if p.get("client_limited") and not p.get("provisional")]
+    if not limited:
+        return []
+    *most, last = (str(_concurrency(p)) for p in limited)
+    which = f"{', '.join(most)} and {last} are" if most else f"{last} is"
+    return [f"{which} left out: the client was the limit there"]
 
 
 def _failures(point: Point, levels: list[Point]) -> list[str]:

@@ -74,6 +74,12 @@ class Run:
 
         return overview(self.rows, price=price or self.price, title=self.title)
 
+    def breakdown(self) -> "alt.LayerChart":
+        """Draw what TTFT consists of, as far as the server tells, as an Altair chart."""
+        from .breakdown import breakdown
+
+        return breakdown(self.rows, self.title)
+
     def cost(self, price: Price | None = None) -> "pd.DataFrame":
         """Tabulate cost against concurrency.
 

@@ -44,7 +44,7 @@ TTFT_PARTS = {
     "write": ("request write", "until the system took the request"),
     "server_queue": ("server queue", "received → scheduled, as the server tells"),
     "server_prefill": ("server prefill", "scheduled → first token, as the server tells"),
-    "server_start": ("server", "received → the answer begins, of a server that tells no more"),
+    "server_start": ("server until it answers", "of a server that tells neither queue nor prefill"),
     "rest": ("rest", "the network, and what the server doesn't tell"),
 }
 """What a mean TTFT is the sum of: its name, and what it is."""

@@ -1,0 +1,59 @@
+"""A run as plain HTML: it says what a picture says, and what a figure is worth."""
+
+import pytest
+
+from tpwidgets.cost import Price
+from tpwidgets.run import Run
+from tpwidgets.samples import Sample, Window
+from tpwidgets.static import result_bundle, table, tables_html, ttft_table
+
+pytestmark = pytest.mark.quick
+
+
+def run(*, per_chunk: int = 1, in_flight: float = 4.0, **told: float) -> Run:
+    samples = [
+        Sample(
+            f"{slot}-{turn}", slot, 4, sent_s=turn * 0.3 + slot / 100,
+            token_ms=[100.0 + 10 * i for i in range(20)], prompt_tokens=8,
+            output_tokens=20 * per_chunk, first_chunk_tokens=per_chunk,
+            reused_connection=turn > 0, connect_ms=None if turn else 7.0, **told,
+        )
+        for turn in range(12) for slot in range(4)
+    ]  # fmt: skip
+    windows = [Window(1, 0.3, 1.5, 1.0), Window(4, 1.5, 3.3, in_flight)]
+    conditions = {"model": "m", "endpoint": "e", "prompt_tokens_asked": 8, "notes": []}
+    return Run(samples, windows, conditions)
+
+
+def test_a_gap_is_called_itl_only_where_a_chunk_is_a_token() -> None:
+    heads, rows = table(run())
+    assert "ITL p50" in heads
+    assert rows[0][heads.index("ITL p50")] == "10 ms"
+    heads, rows = table(run(per_chunk=4), Price.per_hour(3))
+    assert "ITL p50" not in heads
+    assert rows[0][heads.index("chunk gap p50")] == "10 ms"
+    assert rows[0][heads.index("tokens per chunk")] == "4"
+    assert all(len(row) == len(heads) for row in rows)
+
+
+def test_a_point_at_which_the_client_was_the_limit_is_marked_and_explained() -> None:
+    limited = run(in_flight=2.0)
+    assert [row[0] for row in table(limited)[1]] == ["1", "4 *"]
+    page = tables_html(limited)
+    assert "at 4 *: the client was the limit: 2 of 4 requests were in flight" in page
+    assert page.count("opacity:.6") == 1
+    assert "4 is left out: the client was the limit there" in result_bundle(limited)["text/plain"]
+    assert " *" not in tables_html(run())
+
+
+def test_ttft_is_taken_apart_where_a_server_told() -> None:
+    assert ttft_table(run()) is None
+    silent, telling = run(), run(server_prefill_ms=80.0, write_ms=0.02)
+    heads, rows = ttft_table(telling)
+    assert heads == ["concurrency", "TTFT", "request write", "server prefill", "rest",
+                     "connection, before"]  # fmt: skip
+    assert rows[1] == ["4", "100 ms", "0.02 ms", "80 ms", "20 ms", "–"]
+    assert result_bundle(silent)["text/html"].count("<img") == 1
+    page = result_bundle(telling)["text/html"]
+    assert page.count("<img") == 2
+    assert "TTFT taken apart" in page
