@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from .chart_layers import (
     BLUE,
-    CONFIG,
     GREY,
     ORANGE,
     PRINT,
     VIEW,
-    Y_WIDTH,
     Spec,
     number,
     params,
@@ -99,36 +97,6 @@ def breakdown_spec(
     if title or said:
         spec["title"] = {"text": title or "", "subtitle": " ".join(said), "offset": 26}
     return spec
-
-
-def board_chart() -> Spec:
-    """Return the same for a live board, as `charts.board_charts` does; its rows need `NEEDS` too.
-
-    As long as its parameter ``rows`` is 0 it shows ``hint`` instead of bars.
-    """
-    legend = {
-        "orient": "none",
-        "direction": "vertical",
-        "legendX": 0,
-        "legendY": {"expr": "height + 44"},
-    }
-    return {
-        "name": "ttft_parts",
-        "card": "ttft_parts",
-        "title": _TITLE,
-        "needs": "ttft_mean_ms",
-        "spec": {
-            "$schema": SCHEMA,
-            "description": _DESCRIPTION,
-            "data": {"name": "points"},
-            "width": 300,
-            "autosize": "none",
-            "padding": {"left": Y_WIDTH + 2, "right": 14, "top": 30, "bottom": 140},
-            "params": params(VIEW),
-            "config": CONFIG,
-            **_view(196, list(TTFT_PARTS), legend),
-        },
-    }
 
 
 def _view(height: int, parts: list[str], legend: Spec | None) -> Spec:

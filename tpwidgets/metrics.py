@@ -153,7 +153,7 @@ def _usage(ok: Columns, ended: Columns) -> Row:
         "output_tokens_mean": _mean(output),
         "reasoning_tokens_mean": _mean(ok["reasoning_tokens"]),
         "cached_pct": _pct(cached[told].sum(), prompt[told].sum()),
-        "short_output_pct": _pct((output < requested)[asked].sum(), asked.sum()),
+        "short_output_pct": _pct(float((output < requested)[asked].sum()), float(asked.sum())),
         "estimated": bool((ok["estimated"] == 1).any()),
         "billed_input_tokens": round(billed_input) if priced else None,
         "billed_output_tokens": round(billed_output),

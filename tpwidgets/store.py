@@ -7,9 +7,8 @@ array, all at once, would be a gigabyte.
 import gzip
 import json
 import os
-import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, fields
 from io import TextIOWrapper
@@ -26,8 +25,8 @@ FORMAT = "tpwidgets.run/1"
 _SAMPLE = [field.name for field in fields(Sample)]
 _WINDOW = [field.name for field in fields(Window)]
 
-_CHUNK = 1 << 18
-"""So many characters are read at once."""
+_SAMPLES, _END = ',"samples":[', "]}\n"
+"""Between what a document holds besides its samples and these, a line each; and after them."""
 
 
 def save(run: Run, path: str | Path) -> Path:
@@ -63,7 +62,7 @@ def _document(run: Run) -> Iterator[str]:
         "conditions": run.conditions,
         "windows": [asdict(window) for window in run.windows],
     }
-    yield _json(head)[:-1] + ',"samples":['
+    yield _json(head)[:-1] + _SAMPLES
     between = "\n"
     for sample in run.samples:
         values = {name: getattr(sample, name) for name in _SAMPLE} | {
@@ -71,7 +70,7 @@ def _document(run: Run) -> Iterator[str]:
         }
         yield between + _json({k: v for k, v in values.items() if v is not None})
         between = ",\n"
-    yield "\n]}\n"
+    yield "\n" + _END
 
 
 def _json(value: dict[str, Any]) -> str:
@@ -87,26 +86,20 @@ def load(path: str | Path) -> Run:
         If there is no such file, or it holds no run.
     """
     source = Path(path).expanduser()
-    document: dict[str, Any] = {}
-    samples: list[Sample] = []
     try:
         with source.open("rb") as raw:
             zipped = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
             unpacked = gzip.GzipFile(fileobj=raw) if zipped else raw
             with TextIOWrapper(unpacked, encoding="utf-8") as file:
-                for name, value in _members(file):
-                    if name == "samples":
-                        samples.append(_sample(value))
-                    elif name == "format" and value != FORMAT:
-                        raise SettingsError(
-                            f"path {str(source)!r} holds {value!r}, not {FORMAT!r}: it was saved "
-                            "by another version of tpwidgets."
-                        )
-                    else:
-                        document[name] = value
-        if "format" not in document:
-            raise ValueError("of unknown format")
+                document, rows = _read(file)
+                said = document["format"]
+                if said != FORMAT:
+                    raise SettingsError(
+                        f"path {str(source)!r} holds {said!r}, not {FORMAT!r}: it was saved by "
+                        "another version of tpwidgets."
+                    )
+                samples = [_sample(row) for row in rows]
         return Run(
             samples,
             [_window(row, samples) for row in document["windows"]],
@@ -123,6 +116,26 @@ def load(path: str | Path) -> Run:
         raise SettingsError(f"path {str(source)!r} holds no run of tpwidgets.") from None
 
 
+def _read(file: IO[str]) -> tuple[dict[str, Any], Iterable[dict[str, Any]]]:
+    """Read a document but for its samples, and how to get at those one by one."""
+    first = file.readline()
+    if first.endswith(_SAMPLES + "\n"):  # as `save` lays it out
+        return json.loads(first.removesuffix(_SAMPLES + "\n") + "}"), _rows(file)
+    document = json.loads(first + file.read())
+    return document, document["samples"]
+
+
+def _rows(file: IO[str]) -> Iterator[dict[str, Any]]:
+    for line in file:
+        if line == _END:
+            break
+        yield json.loads(line.rstrip(",\n"))
+    else:
+        raise ValueError("it was cut off")
+    if file.read().strip():
+        raise ValueError("something follows")
+
+
 def _sample(row: dict[str, Any]) -> Sample:
     """Make a sample; what a later version added is left out."""
     return Sample(**{name: row[name] for name in _SAMPLE if name in row})
@@ -136,72 +149,3 @@ def _window(row: dict[str, Any], samples: list[Sample]) -> Window:
             if window.start_s < sample.ended_s <= window.end_s:
                 sample.client_error_ms = late[99 * len(late) // 100]
     return window
-
-
-class _Text:
-    """JSON text, of which little more than the value being read is in memory."""
-
-    _decode = json.JSONDecoder().raw_decode
-    _space = re.compile(r"[ \t\n\r]*")
-
-    def __init__(self, file: IO[str]) -> None:
-        self._file, self._text, self._at = file, "", 0
-
-    def more(self) -> bool:
-        """Read on; tell whether there was more."""
-        # twice as much each time: a value is begun anew whenever it turns out to be cut off
-        chunk = self._file.read(max(_CHUNK, len(self._text) - self._at))
-        if chunk:
-            self._text, self._at = self._text[self._at :] + chunk, 0
-        return bool(chunk)
-
-    def peek(self) -> str:
-        """Return the next character that is no space, "" at the end."""
-        while True:
-            self._at = self._space.match(self._text, self._at).end()  # type: ignore[union-attr]
-            if self._at < len(self._text) or not self.more():
-                return self._text[self._at : self._at + 1]
-
-    def take(self, allowed: str) -> str:
-        """Return that character and go on; it must be one of those allowed."""
-        found = self.peek()
-        if not found or found not in allowed:
-            raise ValueError(f"{found!r} instead of one of {allowed!r}")
-        self._at += 1
-        return found
-
-    def value(self) -> Any:
-        """Return the next value and go on."""
-        self.peek()
-        while True:
-            try:
-                value, end = self._decode(self._text, self._at)
-            except ValueError:
-                if not self.more():
-                    raise
-                continue
-            if end == len(self._text) and self.more():  # a number may go on
-                continue
-            self._at = end
-            return value
-
-
-def _members(file: IO[str]) -> Iterator[tuple[str, Any]]:
-    """Go through the names and values of an object; each item of "samples" comes by itself."""
-    text = _Text(file)
-    text.take("{")
-    after = text.take("}") if text.peek() == "}" else ","
-    while after == ",":
-        name = text.value()
-        text.take(":")
-        if name == "samples":
-            text.take("[")
-            after = text.take("]") if text.peek() == "]" else ","
-            while after == ",":
-                yield name, text.value()
-                after = text.take(",]")
-        else:
-            yield name, text.value()
-        after = text.take(",}")
-    if text.peek():
-        raise ValueError("something follows")

@@ -115,8 +115,6 @@ class ClosedLoop:
             "now_s": self._now(),
             "concurrency": self._level.concurrency,
             "in_flight": self._in_flight,
-            "refilled": len(self._refilled),
-            "counted": self._counted,
             "window": window,
         }
 

@@ -19,6 +19,9 @@ _USERS_PER_WORKER = 256
 _COMFORTABLE = 0.6
 """How much of a core a worker should need at most: beyond, tokens begin to share reads."""
 _SATURATED = 0.85
+"""A worker that needs more of its core than this gets help."""
+_SETTLE_S = 3.0
+"""So long after users were shared out it shows how busy they keep the workers."""
 
 
 def usable_cores() -> int:
@@ -66,6 +69,7 @@ class Fleet:
         self._leaving: list[list[_Member]] = []
         """For each command that ends a level: who had users, hence owes a window."""
         self._merged = 0
+        self._shared_at = 0.0
         self._ending = False
         self.busy = 0.0
         """How many cores the workers used together, at the most over a second or so."""
@@ -129,7 +133,7 @@ class Fleet:
     def _share_out(self, level: dict[str, Any], *, again: bool = False) -> None:
         # a level that is begun again with more workers leaves no window behind
         self._leaving.append([] if again else [m for m in self._members if m.users])
-        self._level = level
+        self._level, self._shared_at = level, time.monotonic()
         users, n = level["concurrency"], len(self._members)
         first = 0
         for number, member in enumerate(self._members):
@@ -230,8 +234,9 @@ class Fleet:
         """Begin the level again with one more worker, if those there are too busy for it."""
         n = len(self._members)
         busy = max(m.live["busy"] if m.live else 0.0 for m in self._members)
+        early = time.monotonic() - self._shared_at < _SETTLE_S
         with self._sending:
-            if busy < _SATURATED or n >= self._cores or self._ending or not self._level:
+            if busy < _SATURATED or early or n >= self._cores or self._ending:
                 return
             self._grow(n + 1)
             self._share_out(self._level, again=True)

@@ -2,8 +2,8 @@
 
 A process and not a thread, so that a notebook cell that computes takes nothing from the stamps.
 It takes frames on its standard input (``assignment``, ``level``, ``finish``, ``stop``), sends
-batches of samples on its standard output, and ends when its input does: nobody is left behind by a
-kernel that died.
+samples and what is going on as frames on its standard output, and ends when its input does: nobody
+is left behind by a kernel that died.
 """
 
 import asyncio
