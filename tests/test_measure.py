@@ -158,7 +158,8 @@ def begin(url: str, **settings: Any) -> Measurement:
 
 
 def worker_gone(measurement: Measurement) -> bool:
-    return measurement._fleet._members[0].worker._process.poll() is not None
+    fleet = measurement._fleet
+    return fleet is None or fleet._members[0].worker._process.poll() is not None
 
 
 def test_stop_keeps_what_there_is_and_answers(sim: Any) -> None:

@@ -14,7 +14,6 @@ from .conditions import at_start, found
 from .cost import Price
 from .endpoints import Endpoint
 from .errors import EndpointError, MeasurementError, TpwidgetsError
-from .ledger import Ledger
 from .loads import Load
 from .meter import Live, Meter
 from .run import Run
@@ -49,7 +48,7 @@ class Progress:
 class _State:
     """What the supervising thread has gathered; read by others under the lock."""
 
-    samples: Ledger = field(default_factory=Ledger)
+    samples: list[Sample] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     open_window: Window | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -177,6 +176,8 @@ class Measurement:
     # -- the supervising thread ----------------------------------------------------------------
 
     _fleet: Any = None
+    _answering = False
+    """Whether the endpoint was found and is about to be asked for tokens."""
 
     def _supervise(self) -> None:
         state = "done"
@@ -211,15 +212,14 @@ class Measurement:
         self._tell()
 
     def _measure(self) -> str:
-        from .engine.fleet import Fleet
-        from .engine.sweep import Sweep
-
-        hide = (self.endpoint.api_key_env,) if self.endpoint.api_key_env else ()
-        fleet = self._fleet = Fleet(hide)  # starts while the endpoint is being probed
+        complaint = ""
         try:
             prepared = self._prepare()
             if prepared is None:
                 return "stopped"
+            from .engine.sweep import Sweep
+
+            fleet = self._warm_up()
             fleet.send(_assignment(prepared, self.timeout_s, self.epoch_ns))
             sweep = Sweep(self.load)
             self._next(fleet, sweep)
@@ -227,7 +227,8 @@ class Measurement:
                 fleet.send({"do": "stop"})
             self._listen(fleet, sweep, prepared.probe_ttft_s)
         finally:
-            complaint = fleet.close()
+            if self._fleet is not None:
+                complaint = self._fleet.close()
         if not self._finished and not self._stop.is_set():
             raise MeasurementError(f"The measuring process ended by itself. {complaint}".strip())
         if not any(s.status == "ok" for s in self._state.samples) and not self._stop.is_set():
@@ -252,6 +253,8 @@ class Measurement:
 
         threading.Thread(target=probe, name="tpwidgets-probe", daemon=True).start()
         while not self._stop.is_set():
+            if self._answering:  # and not before: the first request must not wait for a worker
+                self._warm_up()
             try:
                 prepared = probed.result(timeout=0.05)
             except TimeoutError:
@@ -262,7 +265,19 @@ class Measurement:
             return prepared
         return None
 
+    def _warm_up(self) -> Any:
+        """Start a worker, and load what figures are computed with; once."""
+        if self._fleet is None:
+            from .engine.fleet import Fleet
+            from .ledger import Ledger
+
+            key = self.endpoint.api_key_env
+            self._fleet = Fleet((key,) if key else ())
+            self._state.samples = Ledger()
+        return self._fleet
+
     def _going_on(self) -> bool:
+        self._answering = True
         return not self._stop.is_set()
 
     def _next(self, fleet: Any, sweep: Any) -> None:

@@ -17,7 +17,7 @@ from .selector import InlineSelector
 from .stamps import ANCILLARY, Clock, ask_for_stamps, kernel_stamp
 from .tls import Tls
 
-_READ_SIZE = 65536
+_READ_SIZE = 16384
 _NEXT_ADDRESS_S = 2.0
 """How long one of several addresses may take to connect before the next is tried."""
 _BODILESS = 1024 * 1024
