@@ -4,9 +4,10 @@ Millions of stamps are never in one array with as many temporaries: a block is a
 processor's cache.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from math import ceil
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
+
+_COURSE_S = 0.005
 
 BLOCK = 1 << 15
 """About so many chunks are worked on at once."""
@@ -86,6 +89,18 @@ def tokens_per_bin(streams: Streams, start: float, end: float, bins: int) -> Flo
     return counts
 
 
+def tokens_course(streams: Streams, start: float, end: float) -> Callable[[Floats], Floats]:
+    """Return how many tokens had arrived by a time in [start, end] seconds, to 5 ms or less."""
+    bins = min(max(ceil((end - start) / _COURSE_S), 120), 100_000)
+    known = np.append(0.0, np.cumsum(tokens_per_bin(streams, start, end, bins)))
+    edges = np.linspace(start, end, bins + 1)
+
+    def course(times: Floats) -> Floats:
+        return np.asarray(np.interp(times, edges, known))
+
+    return course
+
+
 class Grid:
     """Tokens that arrived in each step of the worker's clock: each chunk is looked at once."""
 
@@ -103,27 +118,10 @@ class Grid:
                 self._counts = np.append(self._counts, np.zeros(high + 1000 - len(self._counts)))
             self._counts[low:high] += np.bincount(index - low, weights=tokens)
 
-    def between(self, start: float, end: float, bins: int) -> tuple[float, Floats, float]:
-        """Return the tokens in (start, end], spread evenly within a step, and their course.
-
-        Returns
-        -------
-        tokens : float
-        counts : array
-            Successive bins, at most `bins`, of whole steps; what is left at the end is left out.
-        bin_s : float
-            A bin's length in seconds.
-        """
-        low, high = int(start // self.STEP_S), int(end // self.STEP_S)
-        steps = np.zeros(high + 1 - low)
-        known = self._counts[low : high + 1]
-        steps[: len(known)] = known
-        edges = np.array([start, end]) / self.STEP_S - low
-        up_to = np.interp(edges, np.arange(len(steps) + 1), np.append(0.0, np.cumsum(steps)))
-        whole = steps[1:-1]
-        each = max(1, -(-len(whole) // bins))
-        counts = whole[: len(whole) // each * each].reshape(-1, each).sum(axis=1)
-        return float(up_to[1] - up_to[0]), counts, each * self.STEP_S
+    def up_to(self, times: Floats) -> Floats:
+        """Return the tokens that had arrived by some times, spread evenly within a step."""
+        known = np.append(0.0, np.cumsum(self._counts))
+        return np.asarray(np.interp(times / self.STEP_S, np.arange(len(known)), known))
 
 
 def gaps(stamps: "list[array[float]]") -> Iterator[tuple[NDArray[np.float32], Indices]]:

@@ -34,6 +34,9 @@ BINS = 120
 
 MIN_BINS = 8
 
+MIN_TURNS = 2.9
+"""From about three turns on, a rate's interval is taken from how they differ."""
+
 
 def firm(n: int, p: float) -> bool:
     """Tell whether percentile `p` (0 to 1) of `n` values may be shown as firm: n ≥ 10 / (1 − p).
@@ -184,6 +187,37 @@ def rate_interval(counts_per_bin: ArrayLike, bin_s: float) -> Interval:
     mean = float(counts.mean())
     half = _half_width(n / block) * float(block_means.std())
     return max(0.0, mean - half) / bin_s, (mean + half) / bin_s
+
+
+def turns_interval(
+    amounts: Floats, spans: Floats, users: int, rate: float, length_s: float
+) -> Interval:
+    """Give the 95 % interval of a rate from what came in each turn of a closed loop's users.
+
+    A turn, one request of one user, is about as long as what happens in the loop is correlated, and
+    contains as much waiting as it contains tokens: turns are the batches of the method of batch
+    means (Law, *Simulation Modeling and Analysis*, 5th ed. 2015, section 9.5.3), as a ratio since
+    they differ in length. All users tell how turns differ; they overlap, so there are only as many
+    of them as follow each other.
+
+    Parameters
+    ----------
+    amounts, spans : arrays of shape (turns of all users,)
+        What came in each turn, and how long it took, in seconds.
+    users : int
+        How many users they are of.
+    rate : float
+        The rate itself, per second.
+    length_s : float
+        How long was counted. (None, None) where fewer than three turns follow each other.
+    """
+    turns = length_s / float(spans.mean()) if spans.size > users else 0.0
+    if turns < MIN_TURNS:
+        return NONE
+    residual = amounts - rate * spans
+    deviation = sqrt(float(residual @ residual) / (spans.size - users))
+    half = _half_width(turns) * sqrt(turns - 1) * deviation * sqrt(turns) / length_s
+    return max(0.0, rate - half), rate + half
 
 
 def arrival_rate_interval(at: Floats, start: float, end: float) -> Interval:

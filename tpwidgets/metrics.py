@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import astuple
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arrivals import Floats, gaps, tokens_per_bin
+from .arrivals import Floats, Grid, gaps, tokens_course
 from .intervals import (
     BINS,
     NONE,
@@ -19,6 +19,7 @@ from .intervals import (
     percentiles,
     pooled_percentiles,
     rate_interval,
+    turns_interval,
 )
 from .ledger import CHUNKS, OK, RATE_LIMITED, STOPPED, Columns, Ledger
 from .samples import Sample, Window
@@ -169,11 +170,8 @@ def _rates(
     turns = _whole_turns(c, start, known or end)
     out: Row = {}
     since, until = turns or (start, end)
-    ends = ok["ended_s"]
-    ends = ends[(ends > since) & (ends <= until)]
     if len(ok) and until > since:
-        interval = NONE if open_slots is not None else arrival_rate_interval(ends, since, until)
-        out |= _cell("rps", ends.size / (until - since), interval)
+        out |= _completions(c, ok["ended_s"], since, until, open_slots is not None)
     if known is None:
         return out
     since, until = turns or (start, known)
@@ -186,17 +184,49 @@ def _rates(
     counted = arrived.where(arrived["status"] == OK)
     per_chunk = counted.tokens_per_chunk()
     if open_slots is None:
-        counts = tokens_per_bin(arrived.streams(per_chunk), since, until, BINS)
-        tokens, bin_s = float(counts.sum()), span / BINS
+        course = tokens_course(arrived.streams(per_chunk), since, until)
     else:
-        tokens, counts, bin_s = ledger.grid(per_chunk).between(since, until, BINS)
-    out |= _cell("output_tps", tokens / span, rate_interval(counts, bin_s))
+        course = ledger.grid(per_chunk).up_to
+    bins = min(BINS, int(span / Grid.STEP_S))
+    counts = np.diff(course(np.linspace(since, until, max(bins, 1) + 1)))
+    tokens = float(counts.sum())
+    interval = _by_turns(c, since, until, tokens, course)
+    if interval == NONE:
+        interval = rate_interval(counts, span / max(bins, 1))
+    out |= _cell("output_tps", tokens / span, interval)
     prompt = _mean(counted["prompt_tokens"])
     if prompt is not None:
         begun = c.where((first_s > since) & (first_s <= until))
         prompts = float(begun.prompt_tokens(prompt).sum())
         out |= {"input_tps": prompts / span, "total_tps": (tokens + prompts) / span}
     return out
+
+
+def _completions(c: Columns, ends: Floats, since: float, until: float, provisional: bool) -> Row:
+    ends = np.sort(ends[(ends > since) & (ends <= until)])
+    interval = NONE
+    if not provisional:
+        interval = _by_turns(
+            c, since, until, ends.size, lambda at: np.searchsorted(ends, at + EDGE_S)
+        )
+        if interval == NONE:
+            interval = arrival_rate_interval(ends, since, until)
+    return _cell("rps", ends.size / (until - since), interval)
+
+
+def _by_turns(
+    c: Columns, since: float, until: float, total: float, course: Callable[[Floats], Any]
+) -> Interval:
+    """Take a rate's interval from how much came, by its `course`, in each turn of each user."""
+    at, slots = c["ended_s"], c["slot"]
+    inside = (at >= since - 2 * EDGE_S) & (at <= until) & (c["status"] != STOPPED)
+    at, slots = at[inside], slots[inside]
+    order = np.lexsort((at, slots))
+    at, slots = at[order], slots[order]
+    same = slots[1:] == slots[:-1]
+    amounts, spans = np.diff(course(at))[same], np.diff(at)[same]
+    users = np.unique(slots[1:][same]).size
+    return turns_interval(amounts, spans, users, total / (until - since), until - since)
 
 
 def _known_until(c: Columns, start: float, end: float, slots: int) -> float | None:
