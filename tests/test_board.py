@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from test_charts import point
 from tpwidgets.charts import price_params
 from tpwidgets.cost import Price, usd_per_1m_output
 from tpwidgets.live import Board
+from tpwidgets.timeline import Timeline
 
 pytestmark = pytest.mark.browser
 
@@ -43,6 +45,7 @@ window.model = {
 window.mount = () => widget.render({ model, el: document.getElementById("out") });
 window.unmount = window.mount();
 </script></body></html>"""
+NUMBERS = count(1000)
 # A plot is blank when all of its pixels are alike.
 BLANK = """() => [...document.querySelectorAll('.tp-plot')].filter((plot) => {
   const canvas = plot.querySelector('canvas');
@@ -99,7 +102,7 @@ def show(chromium: Any) -> Iterator[Callable[..., Any]]:
         # Chromium remarks that we read pixels back; that is the tests' own doing.
         page.on("console", lambda m: "readback" in m.text or wrong.append(m.text))
         page.goto(home)
-        page.wait_for_function("document.querySelectorAll('.tp-plot canvas').length === 4")
+        page.wait_for_function("document.querySelectorAll('.tp-plot canvas').length === 5")
         settle(page)
         return page
 
@@ -116,16 +119,22 @@ def settle(page: Any) -> None:
     page.evaluate("() => new Promise((r) => requestAnimationFrame(() => setTimeout(r, 120)))")
 
 
-def rows_message(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what Python sends, as the kernel would have sent it."""
+def everything(rows: list[dict[str, Any]], timeline: Timeline | None = None) -> dict[str, Any]:
+    """Return what Python answers a view that knows nothing."""
     board, sent = Board(), []
+    board.update(rows, timeline)
     board.send = sent.append
-    board.update(rows)
-    return sent[0]
+    board._answer(board, {"type": "ready"}, [])
+    return sent[0] | {"number": next(NUMBERS)}
 
 
-def feed(page: Any, rows: list[dict[str, Any]]) -> None:
-    page.evaluate("(message) => model.emit('msg:custom', message)", rows_message(rows))
+def feed(page: Any, rows: list[dict[str, Any]], timeline: Timeline | None = None) -> None:
+    tell(page, everything(rows, timeline))
+
+
+def tell(page: Any, *messages: dict[str, Any]) -> None:
+    """Have the view hear what the kernel would have sent."""
+    page.evaluate("(all) => all.forEach((one) => model.emit('msg:custom', one))", list(messages))
     settle(page)
 
 
@@ -149,10 +158,11 @@ def test_an_empty_board_looks_intended(show):
     page = show()
     assert page.evaluate(BLANK) == []
     assert page.evaluate("sent") == [{"type": "ready"}]
-    boxes = [box.bounding_box() for box in page.locator(".tp-card").all()]
-    assert len({(box["y"], box["height"]) for box in boxes}) == 1
+    *curves, course = [box.bounding_box() for box in page.locator(".tp-card").all()]
+    assert len({(box["y"], box["height"]) for box in curves}) == 1
+    assert course["width"] == pytest.approx(curves[2]["x"] + curves[2]["width"] - curves[0]["x"])
     labels = [plot.get_attribute("aria-label") for plot in page.get_by_role("img").all()]
-    assert len(labels) == 4
+    assert len(labels) == 5
     assert all("concurrency" in label for label in labels)
     assert page.get_by_role("group", name="Live charts").count() == 1
     assert "too few requests to be firm" in page.locator(".tp-key").inner_text()
@@ -206,11 +216,15 @@ def test_sixty_updates_keep_the_canvases_and_never_blank_them(show):
     )
     before = picture(page, "ttft")
     rows = [point(2**i, run="run 1", current=False) for i in range(6)]
-    messages = [
-        rows_message([*rows, *(point(2**i, n=tick, provisional=i == tick // 10)
-                               for i in range(tick // 10 + 1))])
-        for tick in range(60)
-    ]  # fmt: skip
+    board, messages, timeline = Board(), [], Timeline()
+    board.send = messages.append
+    timeline.begin_level(1)
+    for tick in range(60):
+        timeline.read(tick / 2, 40 * tick * tick, 1.0, None)
+        levels = range(tick // 10 + 1)
+        now = [point(2**i, n=tick, provisional=i == tick // 10) for i in levels]
+        board.update([*rows, *now], timeline)
+    assert len(messages) == 60
     page.evaluate(
         """async (messages) => {
           for (const message of messages) {
@@ -289,7 +303,7 @@ def test_a_theme_switch_redraws_without_a_blank(show):
     )
     settle(page)
     assert page.evaluate("blanks") == []
-    assert page.locator(".tp-plot canvas").count() == 4
+    assert page.locator(".tp-plot canvas").count() == 5
     assert tooltip(page, "ttft").startswith("run 2: concurrency 1"), "the rows are still there"
     dark = picture(page, "ttft")
     page.mouse.move(0, 0)
@@ -337,6 +351,6 @@ def test_a_board_shown_later_draws_when_it_is_seen(show):
     feed(page, [point(1), point(4)])
     assert page.locator("canvas").count() == 0
     page.evaluate("document.getElementById('out').style.display = ''")
-    page.wait_for_function("document.querySelectorAll('.tp-plot canvas').length === 4")
+    page.wait_for_function("document.querySelectorAll('.tp-plot canvas').length === 5")
     settle(page)
     assert "TTFT p" in tooltip(page, "ttft")

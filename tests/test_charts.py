@@ -28,6 +28,7 @@ from tpwidgets.charts import (
 )
 from tpwidgets.cost import Price, own_cost, usd_per_1m_output
 from tpwidgets.live import Board
+from tpwidgets.timeline import Timeline
 
 pytestmark = pytest.mark.quick
 
@@ -84,8 +85,8 @@ def test_board_specs_compile_without_warnings_and_are_valid(chart, capfd):
     import altair as alt
 
     vega = compile_quietly(chart["spec"], capfd)
-    assert "points" in [data["name"] for data in vega["data"]]
-    assert chart["needs"] in COLUMNS
+    assert chart["feed"] in [data["name"] for data in vega["data"]]
+    assert chart["feed"] == "series" or chart["needs"] in COLUMNS
     alt.LayerChart.from_dict(chart["spec"])
     json.dumps(chart["spec"], allow_nan=False)
 
@@ -107,9 +108,10 @@ def test_board_charts_in_order():
     charts = board_charts()
     assert [(c["name"], c["card"]) for c in charts] == [
         ("ttft", "ttft"), ("system_tps", "tps"), ("user_tps", "tps"), ("cost", "cost"),
+        ("timeline", "timeline"),
     ]  # fmt: skip
     heights = {"ttft": 0, "tps": 0, "cost": 0}
-    for chart in charts:
+    for chart in charts[:4]:
         padding = chart["spec"]["padding"]
         heights[chart["card"]] += chart["spec"]["height"] + padding["top"] + padding["bottom"]
     assert len(set(heights.values())) == 1, "cards side by side end at one line"
@@ -331,23 +333,67 @@ def sent_by(board: Board) -> list[dict[str, Any]]:
     return sent
 
 
-def unpack(message: dict[str, Any]) -> list[dict[str, Any]]:
-    return [dict(zip(message["cols"], row, strict=True)) for row in message["rows"]]
+def unpack(points: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows as the browser makes them, without those that are empty."""
+    assert [i for i, _ in points["rows"]] == list(range(points["n"]))
+    rows = [zip(COLUMNS, row, strict=False) for _, row in points["rows"]]
+    return [{name: value for name, value in row if value is not None} for row in rows]
 
 
-def test_board_sends_one_message_per_update_and_keeps_the_snapshot():
+def known(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    cleaned = clean_rows(rows)
+    return [{name: value for name, value in row.items() if value is not None} for row in cleaned]
+
+
+def test_board_sends_what_changed_and_keeps_the_snapshot():
     board = Board()
     sent = sent_by(board)
-    rows = [point(1, ttft_p95_ms=float("nan")), point(4)]
+    rows = [point(1, ttft_p95_ms=float("nan")), point(4), point(2, current=False)]
     board.update(rows)
-    assert len(sent) == 1
-    assert sent[0]["type"] == "rows"
-    assert unpack(sent[0]) == clean_rows(rows)
+    assert (sent[0]["type"], sent[0]["number"]) == ("change", 1)
+    assert "series" not in sent[0]
+    assert unpack(sent[0]["points"]) == known(rows)
     json.dumps(sent, allow_nan=False)
+    board.update([dict(row) for row in rows])
+    assert len(sent) == 1, "nothing changed"
+    board.update([*rows[:2], rows[2], point(8, provisional=True)])
+    assert [i for i, _ in sent[1]["points"]["rows"]] == [3]
+    board.update(rows[:1])
+    assert (sent[2]["number"], sent[2]["points"]["n"]) == (3, 1)
     board._answer(board, {"type": "ready"}, [])
-    assert sent[1] == sent[0]
-    assert unpack(board.get_state()["_snapshot"]) == clean_rows(rows)
-    assert repr(board) == "<Board: 2 operating points>"
+    assert sent[3]["type"] == "everything"
+    assert unpack(sent[3]["points"]) == known(rows[:1])
+    assert sent[3] == {"type": "everything", **board.get_state()["_snapshot"]}
+    assert repr(board) == "<Board: 1 operating points>"
+
+
+def test_board_sends_a_point_of_the_series_once():
+    board, timeline = Board(), Timeline(most=8)
+    sent = sent_by(board)
+    timeline.begin_level(4)
+    for tick in range(41):
+        timeline.read(tick / 10, 30 * tick, 1.0, 1.2 if tick > 12 else None)
+        board.update([], timeline)
+    told: list[Any] = []
+    for message in sent:
+        series = message["series"]
+        told = told[: series["keep"]] + series["points"]
+        json.dumps(message, allow_nan=False)
+    assert [round(t, 1) for t, _, _ in told] == [0, 1, 2, 3]
+    assert sum(tps * span for _, span, tps in told) == pytest.approx(30 * 40)
+    # the level, the window, and each point; once the last fills them up, all anew
+    assert len(sent) == 10
+    assert [len(message["series"]["points"]) for message in sent[:4]] == [0, 1, 1, 0]
+    everything = board.get_state()["_snapshot"]["series"]
+    assert everything["points"] == told
+    assert everything["levels"] == [[0.0, 4, 1.2, None]]
+    timeline.end(1.0)
+    board.update([], timeline)
+    assert sent[-1]["series"]["ended"]
+    board.update([], Timeline())
+    assert sent[-1]["series"] == {
+        "keep": 0, "points": [], "levels": [], "span_s": 0.5, "ended": False,
+    }  # fmt: skip
 
 
 def test_board_commits_the_snapshot_once():
@@ -358,7 +404,7 @@ def test_board_commits_the_snapshot_once():
     board.commit()
     assert len(states) == 1
     assert list(states[0]["state"]) == ["_snapshot"]
-    assert len(states[0]["state"]["_snapshot"]["rows"]) == 1
+    assert len(states[0]["state"]["_snapshot"]["points"]["rows"]) == 1
 
 
 def test_board_tells_whether_it_copied():

@@ -56,7 +56,7 @@ def press(page: Page, name: str) -> None:
 
 def rows(page: LabPage) -> int:
     """Return how many operating points the board has been given."""
-    return int(page.execute("len(explorer.board._packed['rows'])")["text"])
+    return int(page.execute("len(explorer.board._rows.packed)")["text"])
 
 
 def pids_of(page: LabPage) -> list[str]:

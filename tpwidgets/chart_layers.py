@@ -194,15 +194,29 @@ def _points(y: Spec, height: int) -> list[Spec]:
     ]
 
 
-def texts(title: str, hint: str) -> list[Spec]:
-    """Build the layers of a chart's title and of what stands there instead of data."""
+def texts(title: str, hint: str, aside: str | None = None, y: int = TITLE_Y) -> list[Spec]:
+    """Build the layers of a chart's title and of what stands there instead of data.
+
+    Parameters
+    ----------
+    title
+        What stands above, at `y`.
+    hint, aside
+        Vega expressions: what stands there instead of data, and at the right of the title.
+    """
     one: Spec = {"data": {"values": [{}]}}
     heading = {"type": "text", "text": title, "style": "heading", "align": "left"}
-    return [
+    # Texts at fixed places: Vega moves its own titles when axis labels grow.
+    layers = [
         one | {"mark": {"type": "text", "text": {"expr": hint}, "style": "hint"}},
-        # A text at a fixed place: Vega moves its own titles when axis labels grow.
-        one | {"mark": heading, "encoding": {"x": {"value": -Y_WIDTH}, "y": {"value": TITLE_Y}}},
+        one | {"mark": heading, "encoding": {"x": {"value": -Y_WIDTH}, "y": {"value": y}}},
     ]
+    if aside is not None:
+        note = {"type": "text", "text": {"expr": aside}, "style": "hint", "fontSize": 11}
+        note["limit"] = {"expr": "max(1, width - 230)"}  # the title's place
+        place = {"x": {"value": "width"}, "y": {"value": y}}
+        layers.append(one | {"mark": note | {"align": "right"}, "encoding": place})
+    return layers
 
 
 _RUN = {"field": "run", "type": "nominal"}

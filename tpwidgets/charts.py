@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from .chart_layers import CONFIG, PRINT, TITLE_Y, VIEW, Y_WIDTH, Spec, calculate, chart_view, params
+from .timeline_chart import timeline_chart
 
 if TYPE_CHECKING:
     import altair as alt
@@ -95,22 +96,26 @@ def board_charts() -> list[Spec]:
     Returns
     -------
     list of dict
-        Each with ``name``, ``card`` (charts of one card are stacked), ``title``, ``needs`` (the
-        column without which a row draws nothing) and ``spec``. Its rows are the dataset "points",
-        its width and its colours are the host's.
+        Each with ``name``, ``card`` (charts of one card are stacked), ``title``, ``feed`` (what
+        its rows are: "points" or "series"), ``needs`` (the column without which an operating point
+        draws nothing) and ``spec``. Its rows are the dataset of that name, its width and its
+        colours are the host's.
     """
-    charts = [_ttft(266), _system_tps(110), _user_tps(110), _cost(266)]
+    charts = [_ttft(266), _system_tps(110), _user_tps(110), _cost(266), timeline_chart()]
     for chart in charts:
         bottom = 16 if chart["name"] == "system_tps" else 40
+        cost = PRICE if chart["name"] == "cost" else {}
+        chart.setdefault("feed", "points")
         chart["spec"] = {
             "$schema": SCHEMA,
             "description": chart.pop("description"),
-            "data": {"name": "points"},
+            "data": {"name": chart["feed"]},
             "width": 300,
             # Fixed margins: no growing label moves a plot, and all plots line up.
             "autosize": "none",
-            "padding": {"left": Y_WIDTH + 2, "right": 14, "top": 30, "bottom": bottom},
-            "params": params({**VIEW, **(PRICE if chart["name"] == "cost" else {})}),
+            "padding": {"left": Y_WIDTH + 2, "right": 14, "top": 30, "bottom": bottom}
+            | chart.pop("padding", {}),
+            "params": params(chart.pop("params", {**VIEW, **cost})),
             "config": CONFIG,
             **chart.pop("view"),
         }

@@ -7,17 +7,18 @@ import uuid
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from .conditions import at_start, found
 from .cost import Price
 from .endpoints import Endpoint
 from .errors import EndpointError, MeasurementError, TpwidgetsError
+from .gathered import Gathered
 from .loads import Load
-from .meter import Live, Meter
+from .meter import Live
 from .run import Run
-from .samples import Sample, Window
+from .timeline import Timeline
 from .workload import Workload
 
 _UPDATE_S = 0.1
@@ -44,23 +45,6 @@ class Progress:
     """Whether it ended for a reason that nobody asked for."""
 
 
-@dataclass
-class _State:
-    """What the supervising thread has gathered; read by others under the lock."""
-
-    samples: list[Sample] = field(default_factory=list)
-    windows: list[Window] = field(default_factory=list)
-    open_window: Window | None = None
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    conditions: dict[str, Any] = field(default_factory=dict)
-    live: Live = field(default_factory=Live)
-    errors: int = 0
-    note: str = ""
-    """What the first failed request said."""
-    broken: str = ""
-    """Why the sweep was broken off, if it was."""
-
-
 class Measurement:
     """A run that is under way: look at it, stop it, wait for it, await it.
 
@@ -77,8 +61,7 @@ class Measurement:
         self.error: TpwidgetsError | None = None
         self.epoch_ns = time.perf_counter_ns()
         """Where the workers' clock has its zero, on `time.perf_counter_ns`."""
-        self._state = _State(conditions=at_start(endpoint, workload))
-        self._lock = threading.Lock()
+        self._state = Gathered(at_start(endpoint, workload))
         self._progress = Progress(levels=len(load.concurrency))
         self._future: Future[Run] = Future()
         self._stop = threading.Event()
@@ -110,15 +93,22 @@ class Measurement:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The operating points so far; the last one may be provisional."""
-        with self._lock:
-            return list(self._state.rows)
+        """The operating points so far; the last one may be provisional.
+
+        As long as it is the same list, nothing is new: don't change it.
+        """
+        return self._state.rows
+
+    @property
+    def timeline(self) -> Timeline:
+        """Tokens per second over time; it grows until the measurement is `done`."""
+        return self._state.timeline
 
     @property
     def conditions(self) -> dict[str, Any]:
         """The conditions as far as they are known."""
-        with self._lock:
-            return self._known_conditions()
+        with self._state.lock:
+            return self._state.conditions
 
     @property
     def done(self) -> bool:
@@ -195,11 +185,10 @@ class Measurement:
         if self.error is not None:
             state = "failed"
         run = self._snapshot(state)
+        self._state.end()
         with suppress(Exception):  # figures that can't be computed must not hold up who waits
-            with self._lock:
-                self._state.rows = run.rows
-            if run.rows:
-                self._state.live = self._last_point()
+            self._state.rows = run.rows
+            self._state.rest()
         text = {"done": "done", "stopped": "stopped", "failed": str(self.error)}[state]
         if state == "stopped" and self._state.broken:
             text = f"ended early, every request failed: {self._state.broken}"
@@ -229,7 +218,7 @@ class Measurement:
         finally:
             if self._fleet is not None:
                 complaint = self._fleet.close()
-        if not self._finished and not self._stop.is_set():
+        if not self._state.finished and not self._stop.is_set():
             raise MeasurementError(f"The measuring process ended by itself. {complaint}".strip())
         if not any(s.status == "ok" for s in self._state.samples) and not self._stop.is_set():
             said = self._state.note or "no request was answered"
@@ -261,7 +250,7 @@ class Measurement:
                 if probed.done():
                     raise
                 continue
-            self._state.conditions |= found(prepared)
+            self._state.found |= found(prepared)
             return prepared
         return None
 
@@ -284,13 +273,14 @@ class Measurement:
         command = sweep.next()
         fleet.send(command or {"do": "finish"})
         self._level_began = time.monotonic()
+        if command is not None:
+            self._state.timeline.begin_level(command["concurrency"])
 
-    _finished = False
     _level_began = 0.0
 
     def _listen(self, fleet: Any, sweep: Any, ttft_s: float) -> None:
         """Take in what the worker sends until it ends, and steer it through the levels."""
-        meter = Meter()
+        state = self._state
         computed = told = 0.0
         pause_s = _POINT_S
         e2e_s = max(0.05, 2 * ttft_s)
@@ -298,61 +288,22 @@ class Measurement:
         for message in fleet.messages():
             live = message.get("live")
             if live is None:
-                over = self._take(message) or over
+                over = state.take(message) or over
                 continue
             now = time.monotonic()
-            state, window = self._state, live["window"]
-            state.open_window = Window(**window) if window else None
-            state.live = meter.read(live, state.samples, state.errors)
-            if sweep.concurrency is None and state.rows:  # the last requests: no steady state
-                state.live = self._last_point()
-            e2e_s = meter.e2e_s or e2e_s
+            state.watch(live, steady=sweep.concurrency is not None)
+            e2e_s = state.e2e_s or e2e_s
             if over or now - computed > pause_s:
-                point = self._compute_rows()
+                point = state.compute_rows()
                 computed = time.monotonic()
                 pause_s = max(_POINT_S, 10 * (computed - now))  # many requests: less often
-                going_on = not (self._finished or state.broken or self._stop.is_set())
+                going_on = not (state.finished or state.broken or self._stop.is_set())
                 if going_on and (over or (point is not None and sweep.may_leave(point))):
                     self._next(fleet, sweep)
                 over = False
             if now - told > _UPDATE_S:
                 told = now
                 self._report_level(sweep, e2e_s, now - self._level_began)
-
-    def _compute_rows(self) -> dict[str, Any] | None:
-        """Make the rows as far as they are known; return that of the window still open, if any."""
-        from .metrics import operating_point
-
-        state = self._state
-        rows = state.rows[: max(0, len(state.windows) - 2)]
-        # a window's last requests end after it: its row is made anew for a while
-        rows += [operating_point(state.samples, w) for w in state.windows[len(rows) :]]
-        point = None
-        if state.open_window is not None:
-            point = operating_point(state.samples, state.open_window, provisional=True)
-            if point["n"]:
-                rows.append(point)
-        with self._lock:
-            state.rows = rows
-        return point
-
-    def _take(self, message: dict[str, Any]) -> bool:
-        """File what came; return whether it says that the level under way is over."""
-        state = self._state
-        with self._lock:
-            if "sample" in message:
-                sample: Sample = message["sample"]
-                state.samples.append(sample)
-                if sample.status not in ("ok", "stopped"):
-                    state.errors += 1
-                    state.note = state.note or sample.message or sample.status
-            elif "window" in message:
-                state.windows.append(Window(**message["window"]))
-            elif "broken" in message:
-                state.broken = message["broken"]
-            elif "idle" in message:
-                self._finished = True
-        return "level_over" in message
 
     def _report_level(self, sweep: Any, e2e_s: float, spent_s: float) -> None:
         levels = self.load.concurrency
@@ -368,10 +319,6 @@ class Measurement:
         )  # fmt: skip
         self._tell()
 
-    def _last_point(self) -> Live:
-        state = self._state
-        return Live.of_point(state.rows[-1], state.live)
-
     def _report(self, text: str) -> None:
         self._progress = Progress("preparing", text, levels=len(self.load.concurrency))
         self._tell()
@@ -386,22 +333,10 @@ class Measurement:
                 logging.getLogger("tpwidgets").exception("a listener failed")
 
     def _snapshot(self, state: str) -> Run:
-        with self._lock:
-            samples, windows = list(self._state.samples), list(self._state.windows)
-            window = self._state.open_window
-            # a worker that died could not close its window: what it told of it stays
-            if window is not None and window.start_s not in [w.start_s for w in windows]:
-                windows.append(window)
-            conditions = self._known_conditions()
-        return Run(samples, windows, conditions, state, self.price)
-
-    def _known_conditions(self) -> dict[str, Any]:
-        conditions = dict(self._state.conditions)
-        if self._state.samples:
-            conditions["stamps"] = ", ".join(sorted({s.stamp for s in self._state.samples}))
-        if self._state.note:
-            conditions["failures"] = self._state.note
-        return conditions
+        gathered = self._state
+        with gathered.lock:
+            samples, windows = list(gathered.samples), gathered.all_windows()
+            return Run(samples, windows, gathered.conditions, state, self.price)
 
 
 def _assignment(prepared: Any, timeout_s: float, epoch_ns: int) -> dict[str, Any]:

@@ -43,6 +43,8 @@ class Meter:
         self._counts: list[tuple[float, int, int]] = []
         self._seen = self._prompt_tokens = self._output_tokens = 0
         self.e2e_s: float | None = None
+        self.per_chunk: float | None = None
+        """Tokens per chunk of the last answers; None until one has ended."""
 
     def read(self, live: dict[str, Any], samples: list[Sample], errors: int) -> Live:
         """Take in one of the worker's messages; return the figures."""
@@ -59,7 +61,9 @@ class Meter:
         since, chunks, ended = self._counts[0]
         span = now - since
         tokens = sum(s.output_tokens or 0 for s in recent)
-        per_chunk = tokens / max(1, sum(len(s.token_ms) for s in recent)) if tokens else 1.0
+        if tokens:
+            self.per_chunk = tokens / max(1, sum(len(s.token_ms) for s in recent))
+        per_chunk = self.per_chunk or 1.0
         e2e = median([s.e2e_ms for s in recent])
         self.e2e_s = e2e / 1000 if e2e else self.e2e_s
         tpot = median([s.tpot_ms for s in recent])

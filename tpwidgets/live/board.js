@@ -1,7 +1,8 @@
 /* The live board: all charts of a dashboard, embedded once and then only fed.
  *
  * The build (hatch_build.py) joins this with vega-embed, which it provides as `vegaEmbed`.
- * Rows come as {cols, rows}: from the `_snapshot` trait (reload, saved state) and in messages.
+ * What is drawn comes from the `_snapshot` trait (reload, saved state) and in messages: all of it,
+ * or what changed (live/packing.py says how).
  */
 /* global vegaEmbed */
 
@@ -49,8 +50,10 @@ function build(charts, key) {
     plot.dataset.chart = chart.name;
     plot.style.height = `${height + padding.top + padding.bottom}px`;
     if (!cards.has(chart.card)) cards.set(chart.card, element("div", `tp-card tp-card-${chart.card}`));
-    cards.get(chart.card).append(plot);
-    return { chart, plot, margin: padding.left + padding.right, view: null, width: 0 };
+    const card = cards.get(chart.card);
+    card.append(plot);
+    const margin = padding.left + padding.right;
+    return { chart, card, plot, margin, view: null, width: 0, stale: true, given: [] };
   });
   const grid = element("div", "tp-grid");
   grid.append(...cards.values());
@@ -106,25 +109,124 @@ async function embed(entry, theme, feed) {
       tooltip: { theme: theme.dark ? "dark" : "light" },
     },
   );
-  view.signal("paper", theme.paper);
-  feed(entry, view);
-  await view.runAsync();
   const old = entry.finalize;
-  Object.assign(entry, { view, finalize, width });
+  Object.assign(entry, { view, finalize, width, given: [] });
+  view.signal("paper", theme.paper);
+  feed(entry);
+  await view.runAsync();
   plot.replaceChildren(stage);
   // vega-embed describes its own node; the plot around it already does.
   stage.querySelectorAll("[role]").forEach((node) => node.setAttribute("aria-hidden", "true"));
   old?.();
 }
 
-function unpack({ cols = [], rows = [] } = {}) {
-  return rows.map((row) => Object.fromEntries(cols.map((name, i) => [name, row[i]])));
+/** Vega's changeset(), which the bundle doesn't hand out: a view makes one to insert with. */
+function changes({ view, chart }) {
+  let made;
+  const pulse = (_, changeset) => { made = changeset; };
+  Object.create(view, { pulse: { value: pulse } }).insert(chart.feed, []);
+  return made;
+}
+
+/** Hand over the rows that a chart doesn't have yet, and take away those that are no more. */
+function exchange(entry, rows) {
+  const gone = [];
+  const fresh = [];
+  const given = rows.map((row, i) => {
+    const had = entry.given[i];
+    if (had?.row === row) return had;
+    if (had) gone.push(had.copy);
+    // Vega writes into the rows it is given, so each chart gets its own.
+    const has = { row, copy: { ...row } };
+    fresh.push(has.copy);
+    return has;
+  });
+  gone.push(...entry.given.slice(rows.length).map(({ copy }) => copy));
+  entry.given = given;
+  if (!gone.length && !fresh.length) return;
+  entry.view.change(entry.chart.feed, changes(entry).remove(gone).insert(fresh));
 }
 
 /** The ticks: what was asked for and what was measured; null keeps the chart's own. */
 function ticks(planned, rows) {
   const levels = new Set([...planned, ...rows.map((row) => row.concurrency)].filter((x) => x > 0));
   return levels.size ? [...levels].sort((a, b) => a - b) : null;
+}
+
+/** Where the time axis ends: at steps while a run goes on, so that it rarely moves. */
+function axisEnd(seconds) {
+  let step = 20;
+  while (step < seconds) step *= step % 3 ? 1.5 : 4 / 3;
+  return step;
+}
+
+/** What a board draws, as far as it has come. */
+class Course {
+  constructor(columns) {
+    this.columns = columns;
+    this.number = -1;
+    this.rows = [];
+    this.points = [];
+    this.levels = [];
+    this.settling = [];
+    this.span = 0.5;
+    this.ended = false;
+  }
+
+  /** Take everything, or a change; return whether the change fits what is here. */
+  take({ type, number, points, series }) {
+    if (type === "change" && number !== this.number + 1) return false;
+    this.number = number;
+    if (points) this.#takeRows(points);
+    if (series) this.#takeSeries(series);
+    return true;
+  }
+
+  #takeRows({ n, rows }) {
+    this.rows = this.rows.slice(0, n);
+    for (const [i, values] of rows) {
+      this.rows[i] = Object.fromEntries(this.columns.map((name, j) => [name, values[j] ?? null]));
+    }
+  }
+
+  #takeSeries({ keep, points, levels, span_s, ended }) {
+    const fresh = points.map(([t, span, tps]) => ({ t, end: t + span, mid: t + span / 2, tps }));
+    this.points = [...this.points.slice(0, keep), ...fresh];
+    if (levels) {
+      this.levels = levels.map(([t, concurrency, from, to]) => ({ t, concurrency, from, to }));
+      this.span = span_s;
+      this.ended = ended;
+    }
+    const counted = this.levels.filter(({ from }) => from != null)
+      .map(({ from, to }) => [from, to ?? Infinity]);
+    const tag = (point) => {
+      const level = this.levels.findLast(({ t }) => t <= point.mid)?.concurrency ?? null;
+      const settling = !counted.some(([from, to]) => from <= point.mid && point.mid <= to);
+      const same = point.level === level && point.settling === settling;
+      return same ? point : { ...point, level, settling };
+    };
+    this.points = this.points.map((point, i) => (levels || i >= keep ? tag(point) : point));
+    this.settling = [];
+    let at = this.points[0]?.t;
+    const last = this.points.at(-1)?.end;
+    for (const [from, to] of [...counted, [last, last]]) {
+      const end = Math.min(from, last);
+      if (end > at) this.settling.push({ t: at, end });
+      at = Math.max(at, Math.min(to, last));
+    }
+  }
+
+  /** The signals of the time series' chart. */
+  get frame() {
+    const last = this.points.at(-1)?.end ?? 0;
+    return {
+      until: this.ended && last ? last : axisEnd(last),
+      span: this.span,
+      begins: this.levels.map(({ t }) => t),
+      names: this.levels.map(({ concurrency }) => `${concurrency}`),
+      rows: this.points.length,
+    };
+  }
 }
 
 async function copyText(text, root) {
@@ -146,7 +248,9 @@ async function copyText(text, root) {
 function render({ model, el }) {
   const { root, plots } = build(model.get("_charts"), model.get("_key"));
   el.append(root);
-  let rows = unpack(model.get("_snapshot"));
+  const course = new Course(model.get("_columns"));
+  const snapshot = () => course.take({ type: "everything", ...model.get("_snapshot") });
+  let asked = true;
   let theme = null;
   let themeKey = "";
   let frame = 0;
@@ -154,14 +258,24 @@ function render({ model, el }) {
   let gone = false;
 
   /** Hand everything a view shows to it; it is drawn by one run. */
-  function feed({ chart }, view) {
-    const levels = ticks(model.get("levels"), rows);
-    if (levels) view.signal("levels", levels);
-    view.signal("rows", rows.filter((row) => row[chart.needs] != null || row.error_rate >= 1).length);
-    view.signal("hint", rows.length ? "waiting for the first answers" : model.get("hint"));
+  function feed(entry) {
+    const { chart, view } = entry;
+    const { rows, levels } = course;
+    const set = (values) => Object.entries(values).forEach(([name, value]) => view.signal(name, value));
+    const begun = rows.length || levels.length;
+    set({ hint: begun ? "waiting for the first answers" : model.get("hint") });
+    if (chart.feed === "series") {
+      exchange(entry, course.points);
+      view.data("settling", course.settling.map((span) => ({ ...span })));
+      set(course.frame);
+    } else {
+      exchange(entry, rows);
+      const asIs = ticks(model.get("levels"), rows);
+      if (asIs) set({ levels: asIs });
+      set({ rows: rows.filter((row) => row[chart.needs] != null || row.error_rate >= 1).length });
+    }
     if (chart.card === "cost") PRICE.forEach((name) => view.signal(name, model.get(name)));
-    // Vega writes into the rows it is given, so each view gets its own.
-    view.data("points", rows.map((row) => ({ ...row })));
+    entry.stale = false;
   }
 
   const run = (work) => {
@@ -172,8 +286,8 @@ function render({ model, el }) {
     frame = 0;
     run(() =>
       Promise.all(
-        plots.filter(({ view }) => view).map((entry) => {
-          feed(entry, entry.view);
+        plots.filter(({ view, stale }) => view && stale).map((entry) => {
+          feed(entry);
           return entry.view.runAsync();
         }),
       ),
@@ -181,7 +295,8 @@ function render({ model, el }) {
   }
 
   /** Many changes in one frame are one drawing, and none while the tab is hidden. */
-  function schedule() {
+  function schedule(concerned = () => true) {
+    plots.filter(({ chart }) => concerned(chart)).forEach((entry) => { entry.stale = true; });
     frame ||= requestAnimationFrame(draw);
   }
 
@@ -208,10 +323,18 @@ function render({ model, el }) {
     );
   }
 
+  function ask() {
+    if (!asked) model.send({ type: "ready" });
+    asked = true;
+  }
+
   async function onMessage(message) {
-    if (message.type === "rows") {
-      rows = unpack(message);
-      schedule();
+    if (message.type === "change" || message.type === "everything") {
+      const known = message.number === course.number;
+      if (message.type === "everything") asked = false;
+      if (message.type === "everything" && known) return;
+      if (!course.take(message)) ask();
+      else schedule(({ feed: name }) => message[name]);
     } else if (message.type === "copy" && root.isConnected) {
       const ok = await copyText(message.text, root);
       model.send({ type: "copied", id: message.id, ok });
@@ -219,7 +342,8 @@ function render({ model, el }) {
   }
 
   function onSnapshot() {
-    rows = unpack(model.get("_snapshot"));
+    if (model.get("_snapshot").number === course.number) return;
+    snapshot();
     schedule();
   }
 
@@ -227,16 +351,19 @@ function render({ model, el }) {
   const resizes = new ResizeObserver(resize);
   const themes = new MutationObserver(themeSoon);
   const scheme = matchMedia("(prefers-color-scheme: dark)");
-  const drawn = ["levels", "hint", ...PRICE].map((name) => `change:${name}`);
+  const onPrice = () => schedule(({ card }) => card === "cost");
+  const onSetting = () => schedule();
+  const heard = new Map([["msg:custom", onMessage], ["change:_snapshot", onSnapshot]]);
+  ["levels", "hint"].forEach((name) => heard.set(`change:${name}`, onSetting));
+  PRICE.forEach((name) => heard.set(`change:${name}`, onPrice));
 
   resizes.observe(root);
   for (const node of [document.body, document.documentElement]) themes.observe(node, { attributes: true });
   // A host's stylesheet can arrive after its attribute has changed.
   themes.observe(document.head, { childList: true });
   scheme.addEventListener("change", themeSoon);
-  model.on("msg:custom", onMessage);
-  model.on("change:_snapshot", onSnapshot);
-  drawn.forEach((event) => model.on(event, schedule));
+  heard.forEach((handler, event) => model.on(event, handler));
+  snapshot();
   model.send({ type: "ready" });
 
   return () => {
@@ -245,9 +372,7 @@ function render({ model, el }) {
     resizes.disconnect();
     themes.disconnect();
     scheme.removeEventListener("change", themeSoon);
-    model.off("msg:custom", onMessage);
-    model.off("change:_snapshot", onSnapshot);
-    drawn.forEach((event) => model.off(event, schedule));
+    heard.forEach((handler, event) => model.off(event, handler));
     // After a drawing under way: its views would otherwise be left over.
     drawing.finally(() => plots.forEach(({ finalize }) => finalize?.()));
     root.remove();

@@ -1,7 +1,8 @@
 """The live board: one widget that draws all charts of a dashboard and takes rows without redrawing.
 
-Rows travel in custom messages, one per call; the snapshot trait is sent only on request (a page
-reload, saved state) and by `Board.commit`, so that nothing is sent twice while a run is going on.
+What changed travels in a custom message, numbered, at most one per call: a view that misses one
+asks for everything. The snapshot trait is sent only on request (a page reload, saved state) and by
+`Board.commit`, so that nothing is sent twice while a run is going on.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,7 +16,9 @@ import anywidget
 import traitlets
 
 from ..chart_layers import STATES
-from ..charts import PRICE, board_charts, clean_rows
+from ..charts import PRICE, board_charts
+from ..timeline import Timeline
+from .packing import COLUMNS, Rows, Series
 
 _HERE = Path(__file__).parent
 _KEY = (
@@ -26,7 +29,7 @@ _KEY = (
 
 
 class Board(anywidget.AnyWidget):
-    """All charts of a dashboard: TTFT, tokens per second (whole system, per user) and cost.
+    """All charts of a dashboard: TTFT, tokens per second, cost, and the course of the run.
 
     One thread may call `update`; the browser's questions are answered from any other. The price
     traits are named as in `charts.PRICE` and can be driven by ``ipywidgets.jslink``: the cost
@@ -51,16 +54,17 @@ class Board(anywidget.AnyWidget):
     utilisation = traitlets.Float(PRICE["utilisation"]).tag(sync=True)
 
     _charts: Any = traitlets.List().tag(sync=True)
+    _columns = traitlets.List(list(COLUMNS)).tag(sync=True)
     _key = traitlets.List(list(_KEY)).tag(sync=True)
     # Never assigned, hence never sent by itself; read afresh whenever the state is asked for.
     _snapshot = traitlets.Any(default_value=()).tag(
-        sync=True, to_json=lambda _, board: board._packed
+        sync=True, to_json=lambda _, board: board._everything
     )
 
     def __init__(self, **kwargs: Any) -> None:
         esm, css = _bundle()
         self._lock = Lock()
-        self._packed: dict[str, Any] = _pack([])
+        self._rows, self._series, self._number = Rows(), Series(), 0
         self._copying: dict[int, Callable[[bool], None]] = {}
         self._copies = count()
         self._esm, self._css = esm, css
@@ -68,12 +72,21 @@ class Board(anywidget.AnyWidget):
         super().__init__(_charts=board_charts(), **kwargs)
         self.on_msg(self._answer)
 
-    def update(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Show these operating points instead of the former ones; one message."""
-        packed = _pack(clean_rows(rows))
+    def update(self, rows: Iterable[Mapping[str, Any]], timeline: Timeline | None = None) -> None:
+        """Show these operating points, and this course, instead of the former ones.
+
+        Sends what changed, in one message, or nothing. A row that is the same object as before is
+        taken to be unchanged.
+        """
         with self._lock:  # or an answer to "ready" could overtake with older rows
-            self._packed = packed
-            self.send({"type": "rows", **packed})
+            news = {
+                "points": self._rows.change(rows),
+                "series": self._series.change(timeline) if timeline is not None else None,
+            }
+            if any(news.values()):
+                self._number += 1
+                found = {name: new for name, new in news.items() if new}
+                self.send({"type": "change", "number": self._number, **found})
 
     def commit(self) -> None:
         """Put the rows into the widget's saved state; call it once, when a run has ended."""
@@ -98,20 +111,19 @@ class Board(anywidget.AnyWidget):
     def _answer(self, _: Any, content: dict[str, Any], __: Any) -> None:
         if content.get("type") == "ready":
             with self._lock:
-                self.send({"type": "rows", **self._packed})
+                self.send({"type": "everything", **self._everything})
         elif content.get("type") == "copied":
             done = self._copying.pop(content.get("id", -1), None)
             if done is not None:
                 done(bool(content.get("ok")))
 
+    @property
+    def _everything(self) -> dict[str, Any]:
+        """What a view needs that knows nothing."""
+        return {"number": self._number, "points": self._rows.all, "series": self._series.all}
+
     def __repr__(self) -> str:
-        return f"<Board: {len(self._packed['rows'])} operating points>"
-
-
-def _pack(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Name each column once instead of once per row: a third of the bytes."""
-    cols = list(dict.fromkeys(name for row in rows for name in row))
-    return {"cols": cols, "rows": [[row.get(name) for name in cols] for row in rows]}
+        return f"<Board: {len(self._rows.packed)} operating points>"
 
 
 @cache

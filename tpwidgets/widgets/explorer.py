@@ -278,9 +278,10 @@ class Explorer(w.VBox):
         if measurement is not None and not measurement.done:
             marks = {"run": self._history.next_name, "current": True}
             drawn = self._history.rows(measurement.endpoint.label, None)
-            self.board.update(drawn + [row | marks for row in rows])
+            self.board.update(drawn + [row | marks for row in rows], measurement.timeline)
         elif last is not None:
-            self.board.update(self._history.rows(last.conditions["endpoint"], last))
+            timeline = measurement.timeline if measurement is not None else None
+            self.board.update(self._history.rows(last.conditions["endpoint"], last), timeline)
 
     def _explain(self, run: Run) -> None:
         newest = self._measurement.run if self._measurement is not None else run

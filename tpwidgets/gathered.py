@@ -1,0 +1,111 @@
+"""What a measurement has gathered so far: filed as it comes, turned into figures when asked."""
+
+import threading
+from typing import Any
+
+from .meter import Live, Meter
+from .samples import Sample, Window
+from .timeline import Timeline
+
+
+class Gathered:
+    """What the supervising thread has gathered; others read it under the lock."""
+
+    def __init__(self, conditions: dict[str, Any]) -> None:
+        self.lock = threading.Lock()
+        self.samples: list[Sample] = []
+        self.windows: list[Window] = []
+        self.open_window: Window | None = None
+        self.rows: list[dict[str, Any]] = []
+        """The operating points so far. Another list each time they are computed."""
+        self.live = Live()
+        self.timeline = Timeline()
+        self.errors = 0
+        self.note = ""
+        """What the first failed request said."""
+        self.broken = ""
+        """Why the sweep was broken off, if it was."""
+        self.finished = False
+        """Whether the workers said that all is done."""
+        self.found: dict[str, Any] = conditions
+        self._meter = Meter()
+
+    @property
+    def e2e_s(self) -> float | None:
+        """How long a request takes of late."""
+        return self._meter.e2e_s
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """The conditions as far as they are known; ask under the lock."""
+        conditions = dict(self.found)
+        if self.samples:
+            conditions["stamps"] = ", ".join(sorted({s.stamp for s in self.samples}))
+        if self.note:
+            conditions["failures"] = self.note
+        return conditions
+
+    def take(self, message: dict[str, Any]) -> bool:
+        """File what came; return whether it says that the level under way is over."""
+        with self.lock:
+            if "sample" in message:
+                sample: Sample = message["sample"]
+                self.samples.append(sample)
+                if sample.status not in ("ok", "stopped"):
+                    self.errors += 1
+                    self.note = self.note or sample.message or sample.status
+            elif "window" in message:
+                window = Window(**message["window"])
+                self.windows.append(window)
+                self.timeline.close_window(window.start_s, window.end_s)
+            elif "broken" in message:
+                self.broken = message["broken"]
+            elif "idle" in message:
+                self.finished = True
+        return "level_over" in message
+
+    def watch(self, live: dict[str, Any], *, steady: bool) -> None:
+        """Take in what is going on right now; without a steady state the last point's figures stay.
+
+        The last requests of a run, say, are no steady state.
+        """
+        window = live["window"]
+        self.open_window = Window(**window) if window else None
+        self.live = self._meter.read(live, self.samples, self.errors)
+        self.timeline.read(
+            live["now_s"], live["chunks"], self._meter.per_chunk,
+            window["start_s"] if window else None,
+        )  # fmt: skip
+        if not steady:
+            self.rest()
+
+    def rest(self) -> None:
+        """Let the last operating point's figures be the running ones."""
+        if self.rows:
+            self.live = Live.of_point(self.rows[-1], self.live)
+
+    def compute_rows(self) -> dict[str, Any] | None:
+        """Make the rows as far as they are known; return that of the window still open, if any."""
+        from .metrics import operating_point
+
+        rows = self.rows[: max(0, len(self.windows) - 2)]
+        # a window's last requests end after it: its row is made anew for a while
+        rows += [operating_point(self.samples, w) for w in self.windows[len(rows) :]]
+        point = None
+        if self.open_window is not None:
+            point = operating_point(self.samples, self.open_window, provisional=True)
+            if point["n"]:
+                rows.append(point)
+        self.rows = rows
+        return point
+
+    def all_windows(self) -> list[Window]:
+        """Return every window; a worker that died could not close its own: what it told stays."""
+        window = self.open_window
+        if window is not None and window.start_s not in [w.start_s for w in self.windows]:
+            return [*self.windows, window]
+        return list(self.windows)
+
+    def end(self) -> None:
+        """Take note that nothing more will come."""
+        self.timeline.end(self._meter.per_chunk)
