@@ -16,37 +16,23 @@ import time
 import traceback
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from . import frames
 from .closed_loop import ClosedLoop, Level
+from .place import Busy, Place, go_first
 from .requester import Requester
 from .selector import InlineSelector
 from .stamps import KERNEL_STAMPS, Clock
 
 _FLUSH_S = 0.1
 _BEAT_S = 0.05
-_NICE = -10
-_NAP_S = 0.0005
-_NAP_FROM = 2000.0
+_NAP_FROM = 1000.0
 """From so many reads a second on, reads are let gather for a moment."""
-_NAP_GAP_S = 10 * _NAP_S
-"""Streams whose tokens follow closer than this are read at once: their tokens would merge."""
-
-
-class Busy:
-    """How much of a core this process used of late, from 0 to 1."""
-
-    def __init__(self) -> None:
-        self.share = 0.0
-        self._at, self._used = time.perf_counter(), time.process_time()
-
-    def measure(self) -> None:
-        """Take in what was used since the last time; it fades within a second."""
-        at, used = time.perf_counter(), time.process_time()
-        self.share += 0.2 * ((used - self._used) / (at - self._at) - self.share)
-        self._at, self._used = at, used
+_NAP_S = 0.0005, 0.002
+"""How long at least, where it is worth it, and at most."""
+_NAP_PER_GAP = 1 / 6
+"""How long in relation to the gap between a stream's tokens: closer, they would merge."""
 
 
 class Worker:
@@ -60,6 +46,7 @@ class Worker:
         self._out, self._selector = out, selector
         self._clock = Clock()
         self._busy = Busy()
+        self._place = Place()
         self._paced_at, self._paced_served = time.perf_counter(), 0
         self._unsent: list[bytes] = []
         self._requester: Requester | None = None
@@ -142,6 +129,7 @@ class Worker:
             if now >= flush_at:
                 flush_at = now + _FLUSH_S
                 self._busy.measure()
+                self._place.look()
                 self._pace(now)
                 if self._loop is not None:
                     self._flush()
@@ -153,25 +141,13 @@ class Worker:
         served, since = self._selector.served, now - self._paced_at
         rate = (served - self._paced_served) / since
         self._paced_at, self._paced_served = now, served
-        gathers = rate > _NAP_FROM and rate * _NAP_GAP_S < self._loop.in_flight
-        self._selector.nap_s = _NAP_S if gathers else 0.0
-
-
-def _go_first() -> None:
-    """Ask to be run before others when bytes come: where it isn't allowed, nothing is lost.
-
-    A worker sleeps most of the time. What it needs is to be woken soon, also beside a notebook
-    cell that computes: bytes that wait for it share a stamp.
-    """
-    with suppress(OSError, AttributeError):
-        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
-    with suppress(OSError):  # Linux weighs sessions first, processes within them second
-        Path("/proc/self/autogroup").write_text(str(_NICE))
+        nap_s = min(_NAP_PER_GAP * self._loop.in_flight / max(rate, 1.0), _NAP_S[1])
+        self._selector.nap_s = nap_s if rate > _NAP_FROM and nap_s >= _NAP_S[0] else 0.0
 
 
 def main() -> None:
     """Run a worker on this process's pipes."""
-    _go_first()
+    go_first()
     pipe = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a stray print must not end up among the frames
     out: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()

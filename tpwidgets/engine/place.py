@@ -1,0 +1,79 @@
+"""A worker's place on the machine: how busy it is, how soon it is run, and on which core."""
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+_NICE = -10
+_KEPT_WAITING = 0.1
+"""So much of the time may pass waiting for a core before another one is tried."""
+_FADING = 0.985
+"""How much of what is known of a core is still believed at the next look."""
+
+
+def go_first() -> None:
+    """Ask to be run before others when bytes come: where it isn't allowed, nothing is lost.
+
+    A worker sleeps most of the time. What it needs is to be woken soon, also beside a notebook
+    cell that computes: bytes that wait for it share a stamp.
+    """
+    with suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+    with suppress(OSError):  # Linux weighs sessions first, processes within them second
+        Path("/proc/self/autogroup").write_text(str(_NICE))
+
+
+class Busy:
+    """How much of a core this process used of late, from 0 to 1."""
+
+    def __init__(self) -> None:
+        self.share = 0.0
+        self._at, self._used = time.perf_counter(), time.process_time()
+
+    def measure(self) -> None:
+        """Take in what was used since the last time; it fades within a second."""
+        at, used = time.perf_counter(), time.process_time()
+        self.share += 0.2 * ((used - self._used) / (at - self._at) - self.share)
+        self._at, self._used = at, used
+
+
+class Place:
+    """Which core the calling thread runs on: another one, if something there keeps it waiting.
+
+    A real-time process or interrupts take a core whenever they like, and a scheduler that finds
+    some work on the other cores too may leave us beside them. Linux only; elsewhere nothing moves.
+    """
+
+    def __init__(self) -> None:
+        self._at, self._waited = time.perf_counter(), _waited_s()
+        self._kept: dict[int, float] = {}
+        """Core → how much of the time we were kept waiting when we were there; fades."""
+        with suppress(OSError, AttributeError):
+            self._kept = dict.fromkeys(os.sched_getaffinity(0), 0.0)
+
+    def look(self) -> None:
+        """Move, if since the last look this thread was ready to run and did not for too long."""
+        at, waited = time.perf_counter(), _waited_s()
+        share = (waited - self._waited) / (at - self._at)
+        self._at, self._waited = at, waited
+        self._kept = {core: _FADING * kept for core, kept in self._kept.items()}
+        if share > _KEPT_WAITING:
+            with suppress(OSError, AttributeError, IndexError, ValueError):
+                self._kept[_core()] = share
+                # half as bad, or it would go to and fro where all cores are alike
+                better = {core for core, kept in self._kept.items() if kept < share / 2}
+                if better:
+                    os.sched_setaffinity(0, better)
+
+
+def _waited_s() -> float:
+    """Return how long this thread was ready to run and did not, so far, in s (0 if unknown)."""
+    with suppress(OSError, IndexError, ValueError):
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    return 0.0
+
+
+def _core() -> int:
+    """Return the core that this thread ran on last (field 39 of proc_pid_stat(5))."""
+    return int(Path("/proc/thread-self/stat").read_text().rpartition(")")[2].split()[36])
