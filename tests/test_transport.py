@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -75,37 +75,59 @@ def in_loop(main: Any) -> Any:
 
 
 @asynccontextmanager
-async def client(timeout_s: float = PATIENCE_S) -> Any:
+async def opened() -> AsyncIterator[StampedTransport]:
     transport = StampedTransport(Clock(), selector(), trust_env=False)
     failed: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
-    async with httpx.AsyncClient(transport=transport, timeout=timeout_s) as session:
-        session.stamped = transport
-        yield session
+    try:
+        yield transport
+    finally:
+        await transport.aclose()
     await asyncio.sleep(0)
     assert not failed, failed
     assert not transport._busy
 
 
-async def post(session: httpx.AsyncClient, server: Server, **more: Any) -> Any:
-    """Post and read; return the response, its exchange and the body's reads."""
-    reads: list[tuple[bytes, int]] = []
-    request = session.build_request("POST", server.url, content=more.pop("content", b"{}"))
+Reads = list[tuple[bytes, int]]
+"""The pieces of a body and their stamps."""
+
+
+def request_to(url: str, content: bytes = b"{}", timeout_s: float = PATIENCE_S) -> httpx.Request:
+    timeout = httpx.Timeout(timeout_s).as_dict()
+    return httpx.Request("POST", url, content=content, extensions={"timeout": timeout})
+
+
+async def post(
+    transport: StampedTransport, server: Server, content: bytes = b"{}", **more: Any
+) -> tuple[bytes, Exchange, Reads]:
+    """Post and read; return the body, the exchange and the body's reads."""
+    reads: Reads = []
+    request = request_to(server.url, content, **more)
     request.extensions["on_body"] = lambda exchange, data: reads.append((data, exchange.last_ns))
-    request.extensions.update(more)
-    response = await session.send(request)
-    return response, request.extensions["exchange"], reads
+    exchange = await transport.send(request)
+    return b"".join(exchange.body), exchange, reads
+
+
+async def sent(
+    transport: StampedTransport, server: Server, on_body: Any = None
+) -> tuple["asyncio.Task[Exchange]", Exchange]:
+    """Send a request and wait for the answer's headers; return what is sending it."""
+    request = request_to(server.url)
+    request.extensions["on_body"] = on_body
+    sending = asyncio.create_task(transport.send(request))
+    while "exchange" not in request.extensions or not request.extensions["exchange"].headers_ns:
+        await asyncio.sleep(0)
+    return sending, request.extensions["exchange"]
 
 
 def run(
     script: Callable[[Peer], None],
-    use: Callable[[httpx.AsyncClient, Server], Awaitable[Any]],
-    timeout_s: float = PATIENCE_S,
+    use: Callable[[StampedTransport, Server], Awaitable[Any]],
     **server: Any,
 ) -> Any:
     async def main() -> Any:
-        async with client(timeout_s) as session:
-            return await asyncio.wait_for(use(session, listening), PATIENCE_S)
+        async with opened() as transport:
+            return await asyncio.wait_for(use(transport, listening), PATIENCE_S)
 
     with Server(script, **server) as listening:
         return in_loop(main())
@@ -123,8 +145,8 @@ def repeat(*answers: bytes) -> Callable[[Peer], None]:
     return script
 
 
-def one(data: bytes, *, close: bool = False) -> httpx.Response:
-    """Post one request and return the response to these bytes."""
+def one(data: bytes, *, close: bool = False) -> tuple[bytes, Exchange, Reads]:
+    """Post one request that these bytes answer."""
 
     def script(peer: Peer) -> None:
         peer.request()
@@ -139,22 +161,22 @@ def one(data: bytes, *, close: bool = False) -> httpx.Response:
 
 
 def test_a_connection_is_kept_and_reused() -> None:
-    async def use(session: httpx.AsyncClient, server: Server) -> list[bool]:
-        return [(await post(session, server))[1].reused for _ in range(3)]
+    async def use(transport: StampedTransport, server: Server) -> list[bool]:
+        return [(await post(transport, server))[1].reused for _ in range(3)]
 
     assert run(repeat(OK, answer(), OK), use) == [False, True, True]
 
 
 def test_connections_opened_ahead_are_used_and_no_more_are_opened() -> None:
-    async def use(session: httpx.AsyncClient, server: Server) -> None:
+    async def use(transport: StampedTransport, server: Server) -> None:
         url = httpx.URL(server.url)
-        await session.stamped.open(url, 70, PATIENCE_S)
-        assert len(session.stamped._idle["http", "127.0.0.1", server.port]) == 70
-        posted = await asyncio.gather(*(post(session, server) for _ in range(70)))
+        await transport.open(url, 70, PATIENCE_S)
+        assert len(transport._idle["http", "127.0.0.1", server.port]) == 70
+        posted = await asyncio.gather(*(post(transport, server) for _ in range(70)))
         assert all(exchange.connect_ns for _, exchange, _ in posted)
         again = [exchange for _, exchange, _ in posted if exchange.reused]
         assert not again
-        await session.stamped.open(url, 70, PATIENCE_S)
+        await transport.open(url, 70, PATIENCE_S)
         assert len(server.peers) == 70
 
     run(repeat(OK, OK), use)
@@ -169,14 +191,14 @@ def test_connections_in_use_count_when_more_are_opened() -> None:
         peer.send(OK)
         peer.gone()
 
-    async def use(session: httpx.AsyncClient, server: Server) -> None:
+    async def use(transport: StampedTransport, server: Server) -> None:
         url = httpx.URL(server.url)
-        await session.stamped.open(url, 2, PATIENCE_S)
-        posts = [asyncio.create_task(post(session, server)) for _ in range(2)]
-        while len(session.stamped._busy) < 2:
+        await transport.open(url, 2, PATIENCE_S)
+        posts = [asyncio.create_task(post(transport, server)) for _ in range(2)]
+        while len(transport._busy) < 2:
             await asyncio.sleep(0)
-        await session.stamped.open(url, 3, PATIENCE_S)
-        assert len(session.stamped._idle["http", "127.0.0.1", server.port]) == 1
+        await transport.open(url, 3, PATIENCE_S)
+        assert len(transport._idle["http", "127.0.0.1", server.port]) == 1
         go.set()
         await asyncio.gather(*posts)
 
@@ -197,10 +219,10 @@ def test_a_waiting_connection_that_the_server_closes_costs_no_request(reset: boo
             peer.send(OK)
             peer.gone()
 
-    async def use(session: httpx.AsyncClient, server: Server) -> None:
-        await post(session, server)
-        response, exchange, _ = await post(session, server)
-        assert response.content == b"hello"
+    async def use(transport: StampedTransport, server: Server) -> None:
+        await post(transport, server)
+        body, exchange, _ = await post(transport, server)
+        assert body == b"hello"
         assert not exchange.reused
         assert exchange.connect_ns is not None
         assert len(server.requests) == 3
@@ -215,9 +237,9 @@ def test_a_connection_opened_ahead_that_dies_at_its_first_use_costs_no_request()
             peer.send(OK)
             peer.gone()
 
-    async def use(session: httpx.AsyncClient, server: Server) -> None:
-        await session.stamped.open(httpx.URL(server.url), 1, PATIENCE_S)
-        assert (await post(session, server))[0].content == b"hello"
+    async def use(transport: StampedTransport, server: Server) -> None:
+        await transport.open(httpx.URL(server.url), 1, PATIENCE_S)
+        assert (await post(transport, server))[0] == b"hello"
 
     run(script, use)
 
@@ -226,9 +248,9 @@ def test_a_fresh_connection_that_dies_is_a_failure_and_is_not_tried_again() -> N
     def script(peer: Peer) -> None:
         peer.request()
 
-    async def use(session: httpx.AsyncClient, server: Server) -> None:
+    async def use(transport: StampedTransport, server: Server) -> None:
         with pytest.raises(httpx.ReadError, match="closed the connection"):
-            await post(session, server)
+            await post(transport, server)
         assert len(server.requests) == 1
 
     run(script, use)
@@ -241,10 +263,10 @@ def test_a_reused_connection_that_dies_amid_the_answer_is_a_failure() -> None:
         peer.request()
         peer.send(STREAM + chunk(token()))
 
-    async def use(session: httpx.AsyncClient, server: Server) -> None:
-        await post(session, server)
+    async def use(transport: StampedTransport, server: Server) -> None:
+        await post(transport, server)
         with pytest.raises(httpx.ReadError):
-            await post(session, server)
+            await post(transport, server)
         assert len(server.requests) == 2
 
     run(script, use)
@@ -253,10 +275,10 @@ def test_a_reused_connection_that_dies_amid_the_answer_is_a_failure() -> None:
 def test_connection_close_is_obeyed() -> None:
     closing = OK.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n", 1)
 
-    async def use(session: httpx.AsyncClient, server: Server) -> None:
+    async def use(transport: StampedTransport, server: Server) -> None:
         for number in range(2):
-            response, exchange, _ = await post(session, server)
-            assert response.content == b"hello"
+            body, exchange, _ = await post(transport, server)
+            assert body == b"hello"
             assert not exchange.reused
             assert len(server.peers) == number + 1
 
@@ -264,9 +286,9 @@ def test_connection_close_is_obeyed() -> None:
 
 
 def test_bytes_between_two_requests_end_the_connection() -> None:
-    async def use(session: httpx.AsyncClient, server: Server) -> None:
+    async def use(transport: StampedTransport, server: Server) -> None:
         for _ in range(2):
-            _, exchange, _ = await post(session, server)
+            _, exchange, _ = await post(transport, server)
             assert not exchange.reused
 
     run(repeat(OK + b"and more"), use)
@@ -286,11 +308,10 @@ def test_an_answer_to_half_a_request_ends_the_connection() -> None:
             peer.send(OK)
             peer.gone()
 
-    async def use(session: httpx.AsyncClient, server: Server) -> None:
-        first, _, _ = await post(session, server, content=big)
-        assert (first.status_code, first.content) == (413, b"too large")
-        second, _, _ = await post(session, server, content=b"small")
-        assert second.content == b"hello"
+    async def use(transport: StampedTransport, server: Server) -> None:
+        said, first, _ = await post(transport, server, big)
+        assert (first.status, said) == (413, b"too large")
+        assert (await post(transport, server, b"small"))[0] == b"hello"
 
     run(script, use)
 
@@ -302,9 +323,9 @@ def test_the_answer_is_read_even_if_the_server_hangs_up_amid_the_request() -> No
         peer.sock.shutdown(socket.SHUT_WR)
         peer.gone()
 
-    async def use(session: httpx.AsyncClient, server: Server) -> None:
-        answer, _, _ = await post(session, server, content=b"x" * 20_000_000)
-        assert answer.status_code == 413
+    async def use(transport: StampedTransport, server: Server) -> None:
+        _, exchange, _ = await post(transport, server, b"x" * 20_000_000)
+        assert exchange.status == 413
 
     run(script, use)
 
@@ -312,9 +333,9 @@ def test_the_answer_is_read_even_if_the_server_hangs_up_amid_the_request() -> No
 def test_large_requests_arrive_whole() -> None:
     big = bytes(range(256)) * 40_000
 
-    async def use(session: httpx.AsyncClient, server: Server) -> None:
-        await asyncio.gather(*(post(session, server, content=big) for _ in range(3)))
-        await post(session, server, content=big)
+    async def use(transport: StampedTransport, server: Server) -> None:
+        await asyncio.gather(*(post(transport, server, big) for _ in range(3)))
+        await post(transport, server, big)
         assert [request.body == big for request in server.requests] == [True] * 4
 
     run(repeat(OK, OK), use)
@@ -325,10 +346,10 @@ def test_connect_refused() -> None:
         port = free.getsockname()[1]
 
     async def main() -> None:
-        async with client() as session:
-            await session.stamped.open(httpx.URL(f"http://127.0.0.1:{port}"), 3, 1.0)
+        async with opened() as transport:
+            await transport.open(httpx.URL(f"http://127.0.0.1:{port}"), 3, 1.0)
             with pytest.raises(httpx.ConnectError):
-                await session.post(f"http://127.0.0.1:{port}")
+                await transport.send(request_to(f"http://127.0.0.1:{port}"))
 
     in_loop(main())
 
@@ -336,10 +357,10 @@ def test_connect_refused() -> None:
 @pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "x" * 70 + ".invalid"])
 def test_a_name_that_leads_nowhere_is_a_connect_error(host: str) -> None:
     async def main() -> None:
-        async with client() as session:
+        async with opened() as transport:
             url = httpx.URL("http://x").copy_with(host=host)
             with pytest.raises(httpx.ConnectError):
-                await session.stamped._connect(url, PATIENCE_S)
+                await transport._connect(url, PATIENCE_S)
 
     in_loop(main())
 
@@ -352,11 +373,11 @@ def test_silence_is_a_read_timeout_and_closes_the_connection() -> None:
         peer.gone()
         closed.set()
 
-    async def use(session: httpx.AsyncClient, server: Server) -> None:
+    async def use(transport: StampedTransport, server: Server) -> None:
         with pytest.raises(httpx.ReadTimeout):
-            await post(session, server)
+            await post(transport, server, timeout_s=0.05)
 
-    run(script, use, timeout_s=0.05)
+    run(script, use)
     assert closed.wait(PATIENCE_S)
 
 
@@ -366,11 +387,11 @@ def test_silence_amid_the_body_is_a_read_timeout() -> None:
         peer.send(STREAM + chunk(token()))
         peer.gone()
 
-    async def use(session: httpx.AsyncClient, server: Server) -> None:
+    async def use(transport: StampedTransport, server: Server) -> None:
         with pytest.raises(httpx.ReadTimeout):
-            await post(session, server)
+            await post(transport, server, timeout_s=0.5)
 
-    run(script, use, timeout_s=0.5)
+    run(script, use)
 
 
 @pytest.mark.parametrize("said", [b"", STREAM, STREAM + chunk(token())])
@@ -384,8 +405,8 @@ def test_cancelling_closes_the_connection(said: bytes) -> None:
         peer.gone()
         closed.set()
 
-    async def use(session: httpx.AsyncClient, server: Server) -> None:
-        task = asyncio.create_task(post(session, server))
+    async def use(transport: StampedTransport, server: Server) -> None:
+        task = asyncio.create_task(post(transport, server))
         assert await asyncio.to_thread(asked.wait, PATIENCE_S)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -399,29 +420,29 @@ def test_cancelling_closes_the_connection(said: bytes) -> None:
 
 
 def test_content_length() -> None:
-    answered, exchange, reads = one(OK)
-    assert answered.content == b"hello"
+    body, exchange, reads = one(OK)
+    assert body == b"hello"
     assert exchange.status == 200
     assert b"".join(data for data, _ in reads) == b"hello"
 
 
 def test_a_body_until_close() -> None:
-    answered, _, _ = one(b"HTTP/1.1 200 OK\r\n\r\nhello", close=True)
-    assert answered.content == b"hello"
-    answered, _, _ = one(b"HTTP/1.0 200 OK\r\n\r\nhello", close=True)
-    assert answered.content == b"hello"
+    body, _, _ = one(b"HTTP/1.1 200 OK\r\n\r\nhello", close=True)
+    assert body == b"hello"
+    body, _, _ = one(b"HTTP/1.0 200 OK\r\n\r\nhello", close=True)
+    assert body == b"hello"
 
 
 def test_no_body() -> None:
-    assert one(b"HTTP/1.1 204 No Content\r\n\r\n")[0].content == b""
-    assert one(response(b""))[0].content == b""
-    assert one(STREAM + END)[0].content == b""
+    assert one(b"HTTP/1.1 204 No Content\r\n\r\n")[0] == b""
+    assert one(response(b""))[0] == b""
+    assert one(STREAM + END)[0] == b""
 
 
 def test_every_piece_of_a_read_is_seen() -> None:
     """Several HTTP chunks in one read, the last together with the end of the body."""
-    answered, _, reads = one(STREAM + chunk(b"a") + chunk(b"b") + chunk(b"c") + END)
-    assert answered.content == b"abc"
+    body, _, reads = one(STREAM + chunk(b"a") + chunk(b"b") + chunk(b"c") + END)
+    assert body == b"abc"
     assert [data for data, _ in reads] == [b"a", b"b", b"c"]
 
 
@@ -437,16 +458,14 @@ def test_headers_alone_are_no_piece_of_the_body() -> None:
 
     headers, size = threading.Event(), threading.Event()
 
-    async def use(session: httpx.AsyncClient, server: Server) -> None:
-        request = session.build_request("POST", server.url)
-        answered = await session.send(request, stream=True)  # comes with the headers
+    async def use(transport: StampedTransport, server: Server) -> None:
+        sending, exchange = await sent(transport, server)
         headers.set()
-        seen = request.extensions["exchange"].last_ns
-        while request.extensions["exchange"].last_ns == seen:
+        seen = exchange.last_ns
+        while exchange.last_ns == seen:
             await asyncio.sleep(0)
         size.set()
-        assert await answered.aread() == b"hello"
-        await answered.aclose()
+        assert (await sending).body == [b"hello"]
 
     run(script, use)
 
@@ -481,9 +500,9 @@ def test_headers_byte_by_byte_and_early_hints() -> None:
             peer.send(bytes([byte]))
         peer.gone()
 
-    answered, exchange, _ = run(script, post)
-    assert answered.content == b"hello"
-    assert "link" not in answered.headers
+    body, exchange, _ = run(script, post)
+    assert body == b"hello"
+    assert "link" not in exchange.header_fields
     assert exchange.headers_ns >= exchange.sent_ns
 
 
@@ -492,7 +511,7 @@ def test_ipv6_loopback() -> None:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("no IPv6 here")
-    assert run(repeat(OK), post, host="::1")[0].content == b"hello"
+    assert run(repeat(OK), post, host="::1")[0] == b"hello"
 
 
 def test_the_host_header_names_the_origin() -> None:
@@ -549,25 +568,20 @@ def stalled(metronomes: list[Metronome]) -> tuple[list[list[int]], int, list[Exc
     """Let the servers send everything while our event loop is kept from reading."""
 
     async def main() -> Any:
-        async with client() as session:
-            requests = []
+        async with opened() as transport:
+            sending = []
             reads: list[list[int]] = [[] for _ in metronomes]
             for server, seen in zip(servers, reads, strict=True):
-                request = session.build_request("POST", server.url)
 
                 def on_body(exchange: Exchange, _: bytes, seen: list[int] = seen) -> None:
                     seen.append(exchange.last_ns)
 
-                request.extensions["on_body"] = on_body
-                requests.append((request, await session.send(request, stream=True)))
+                sending.append((await sent(transport, server, on_body))[0])
             for metronome in metronomes:  # blocks the loop: nothing is read meanwhile
                 metronome.go.set()
                 assert metronome.sent.wait(PATIENCE_S)
             resumed = time.perf_counter_ns()
-            for _, answered in requests:
-                await answered.aread()
-                await answered.aclose()
-            return reads, resumed, [request.extensions["exchange"] for request, _ in requests]
+            return reads, resumed, await asyncio.gather(*sending)
 
     servers = [Server(metronome).__enter__() for metronome in metronomes]
     try:
@@ -641,8 +655,8 @@ def test_reads_without_a_stamp_of_the_kernel_say_so(monkeypatch: pytest.MonkeyPa
     from tpwidgets.engine import stamps
 
     monkeypatch.setattr(stamps, "_SO_TIMESTAMPNS", 2**15)  # no such option
-    answered, exchange, _ = one(OK)
-    assert answered.content == b"hello"
+    body, exchange, _ = one(OK)
+    assert body == b"hello"
     assert exchange.stamp == "socket"
 
 
@@ -650,9 +664,9 @@ def test_reads_without_a_stamp_of_the_kernel_say_so(monkeypatch: pytest.MonkeyPa
 def test_without_kernel_stamps_at_all(data: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Windows and macOS take the other way; their bytes are the same."""
     monkeypatch.setitem(globals(), "KERNEL_STAMPS", False)  # so `loop` makes an ordinary one
-    answered, exchange, reads = one(data, close=b"length" not in data and b"chunked" not in data)
+    body, exchange, reads = one(data, close=b"length" not in data and b"chunked" not in data)
     assert exchange.stamp == "socket"
-    assert answered.content == b"".join(piece for piece, _ in reads)
+    assert body == b"".join(piece for piece, _ in reads)
     with pytest.raises(httpx.ReadError):
         one(OK[:-1], close=True)
 
@@ -686,10 +700,10 @@ def trust(monkeypatch: pytest.MonkeyPatch, certificate: Path) -> None:
 def test_https_is_stamped_at_the_socket(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trust(monkeypatch, certificate)
 
-    async def use(session: httpx.AsyncClient, server: Server) -> None:
+    async def use(transport: StampedTransport, server: Server) -> None:
         for reused in (False, True):
-            answered, exchange, reads = await post(session, server, slot=0)
-            assert answered.status_code == 200
+            _, exchange, reads = await post(transport, server)
+            assert exchange.status == 200
             assert exchange.stamp == ("kernel" if KERNEL_STAMPS else "socket")
             assert exchange.reused is reused
             assert (exchange.tls_ns is None) is reused
@@ -717,8 +731,8 @@ def test_chunks_of_one_tls_record_share_their_stamp(
         peer.send(chunk(b"d") + END)
         peer.gone()
 
-    async def use(session: httpx.AsyncClient, server: Server) -> None:
-        task = asyncio.create_task(post(session, server))
+    async def use(transport: StampedTransport, server: Server) -> None:
+        task = asyncio.create_task(post(transport, server))
         while not server.requests:
             await asyncio.sleep(0)
         for _ in range(100):
@@ -732,9 +746,9 @@ def test_chunks_of_one_tls_record_share_their_stamp(
 
 
 def test_a_certificate_that_is_not_trusted_is_a_connect_error(certificate: Path) -> None:
-    async def use(session: httpx.AsyncClient, server: Server) -> None:
+    async def use(transport: StampedTransport, server: Server) -> None:
         with pytest.raises(httpx.ConnectError, match=r"(?i)certificate"):
-            await post(session, server, slot=0)
+            await post(transport, server)
 
     run(repeat(OK), use, tls=tls(certificate))
 
@@ -750,8 +764,12 @@ def test_a_proxy_is_used_where_the_environment_names_one(
     async def main(server: Server) -> None:
         transport = StampedTransport(Clock())
         assert not transport.direct(httpx.URL("http://example.invalid/v1"))
-        async with httpx.AsyncClient(transport=transport) as session:
-            assert (await session.post("http://example.invalid/v1")).content == b"hello"
+        try:
+            exchange = await transport.send(request_to("http://example.invalid/v1"))
+        finally:
+            await transport.aclose()
+        assert (exchange.status, exchange.body) == (200, [b"hello"])
+        assert (exchange.stamp, exchange.header_fields["content-length"]) == ("httpx", "5")
 
     for other in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(other, raising=False)

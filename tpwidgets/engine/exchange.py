@@ -11,7 +11,7 @@ class Exchange:
     """One request and its response, as they pass over a connection."""
 
     __slots__ = (
-        "_waiter", "answered", "body", "complete", "connect_ns", "dns_ns", "error", "headers",
+        "_ended", "answered", "body", "complete", "connect_ns", "dns_ns", "error", "headers",
         "headers_ns", "last_ns", "late_ns", "on_body", "reused", "sent_ns", "stamp",
         "status", "tcp_ns", "tls_ns", "written_ns",
     )  # fmt: skip
@@ -37,7 +37,7 @@ class Exchange:
         self.complete = False
         self.error: Exception | None = None
         self.stamp = "socket"
-        self._waiter: asyncio.Future[None] | None = loop.create_future()
+        self._ended: asyncio.Future[None] = loop.create_future()
 
     def take(self, body: bytes, stamp: int) -> None:
         """Take a piece of the body with its read's stamp (ns, monotonic)."""
@@ -45,21 +45,24 @@ class Exchange:
         if self.on_body is None or not self.on_body(self, body):
             self.body.append(body)
 
+    @property
+    def header_fields(self) -> dict[str, str]:
+        """The response's header fields by lower-case name; repeated ones are joined by commas."""
+        fields: dict[str, str] = {}
+        for raw_name, raw_value in self.headers:
+            name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+            fields[name] = f"{fields[name]}, {value}" if name in fields else value
+        return fields
+
     def end(self, error: Exception | None = None) -> None:
         """Complete the response, or fail it; the first to do so is right."""
         if not self.complete:
             self.complete, self.error = True, error
-            self.wake()
+            if not self._ended.done():
+                self._ended.set_result(None)
 
-    def wake(self) -> None:
-        """Wake whoever waits: the headers are there, the body is complete, or it failed."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def wait(self) -> None:
-        """Wait for the next `wake`; raise the failure, if it failed."""
-        if self._waiter is not None:
-            await self._waiter
-        self._waiter = None if self.complete else asyncio.get_running_loop().create_future()
+    async def finished(self) -> None:
+        """Wait for the end; raise what went wrong."""
+        await self._ended
         if self.error is not None:
             raise self.error

@@ -6,6 +6,7 @@ import json
 import random
 import time
 from array import array
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields
 from typing import Any
@@ -61,8 +62,8 @@ class Requester:
         self._number = 0
         self.lag_ms = 0.0
         """How late the loop was of late; set by whoever measures it."""
-        self.chunks = 0
-        """Token chunks seen so far."""
+        self._chunks = 0
+        self._reading: set[StreamReader] = set()
         timeout = httpx.Timeout(self._timeout_s, connect=min(self._timeout_s, 10.0))
         self._extensions = {"timeout": timeout.as_dict()}
         self._headers = {
@@ -78,6 +79,11 @@ class Requester:
     def now(self) -> float:
         """Return seconds on the worker's clock."""
         return (time.perf_counter_ns() - self._epoch_ns) / 1e9
+
+    @property
+    def chunks(self) -> int:
+        """Token chunks seen so far."""
+        return self._chunks + sum(len(r.outcome.token_ns) for r in self._reading)
 
     async def open(self, count: int) -> None:
         """Open connections ahead of a level."""
@@ -102,22 +108,16 @@ class Requester:
             f"{self._run}-{self._number}", slot, 0, requested_tokens=self._output_tokens
         )
         reader = StreamReader(self._protocol)
-        tokens = reader.outcome.token_ns
-        said = bytearray()
-        """How the body begins; for an error, as much of it as matters."""
+        refusal = bytearray()
+        self._reading.add(reader)
 
         def on_body(exchange: Exchange, data: bytes) -> bool:
             # Events are read as they come: that costs a stamp nothing where the kernel makes it,
             # and a stream's end brings no burst of work that would delay other streams.
-            if exchange.status != 200:
-                if len(said) < _ENOUGH:
-                    said.extend(data)
-                return True
-            if not said:
-                said.extend(data[:100])
-            before = len(tokens)
-            reader.feed(data, exchange.last_ns)
-            self.chunks += len(tokens) - before
+            if exchange.status == 200:
+                reader.feed(data, exchange.last_ns)
+            elif len(refusal) < _ENOUGH:
+                refusal.extend(data)
             return True
 
         request = httpx.Request(
@@ -130,13 +130,11 @@ class Requester:
         called_ns = time.perf_counter_ns()
         pause_s = 0.0
         times = ServerTimes()
-        response: httpx.Response | None = None
         try:
-            response = await self._transport.handle_async_request(request)
-            await response.aread()
-            times = server_times_from_headers(response.headers)
-            if response.status_code != 200:
-                pause_s = _refused(sample, response, bytes(said))
+            exchange = await self._transport.send(request)
+            times = server_times_from_headers(exchange.header_fields)
+            if exchange.status != 200:
+                pause_s = _refused(sample, exchange, bytes(refusal))
         except asyncio.CancelledError:
             sample.status = "stopped"
         except httpx.TimeoutException as error:
@@ -146,9 +144,9 @@ class Requester:
         except Exception as error:  # noqa: BLE001 - a request that can't be made is a sample too
             sample.status, sample.message = "disconnected", str(error) or type(error).__name__
         finally:
-            if response is not None:
-                await response.aclose()
-        self._fill(sample, request, reader, bytes(said[:100]), called_ns)
+            self._reading.discard(reader)
+            self._chunks += len(reader.outcome.token_ns)
+        self._fill(sample, request, reader, called_ns)
         times.note(reader.outcome)  # what the body says is finer than the headers
         for name in _SERVER_TIMES:
             setattr(sample, name, getattr(times, name))
@@ -160,7 +158,6 @@ class Requester:
         sample: Sample,
         request: httpx.Request,
         reader: StreamReader,
-        said: bytes,
         called_ns: int,
     ) -> None:
         now_ns = time.perf_counter_ns()
@@ -188,7 +185,7 @@ class Requester:
                 # the answer was whole; what broke is only the connection after it
                 sample.status, sample.message = "ok", ""
             if sample.status == "ok":
-                _judge(sample, outcome, said)
+                _judge(sample, outcome, reader.begun)
                 sample.ended_ms = ((exchange.last_ns or now_ns) - sent_ns) / 1e6
             _record(sample, outcome, sent_ns)
             if outcome.merged and exchange.stamp == "kernel":
@@ -209,7 +206,7 @@ def _ms(ns: int | None) -> float | None:
     return None if ns is None else ns / 1e6
 
 
-def _judge(sample: Sample, outcome: Outcome, said: bytes) -> None:
+def _judge(sample: Sample, outcome: Outcome, begun: bytes) -> None:
     """Set the status of a response that ended cleanly under HTTP 200."""
     if outcome.error:
         sample.status, sample.message = "http_error", outcome.error
@@ -217,7 +214,7 @@ def _judge(sample: Sample, outcome: Outcome, said: bytes) -> None:
         sample.status, sample.message = "malformed", outcome.malformed
     elif not outcome.token_ns:
         sample.status = "malformed"
-        whole = said.lstrip()[:1] in (b"{", b"<")
+        whole = begun.lstrip()[:1] in (b"{", b"<")
         sample.message = "answered without streaming" if whole else "an empty stream: no token came"
     elif not outcome.done and outcome.finish_reason is None:
         sample.status, sample.message = "disconnected", "the stream ended before the answer did"
@@ -238,16 +235,16 @@ def _record(sample: Sample, outcome: Outcome, sent_ns: int) -> None:
         sample.output_tokens = len(outcome.token_ns)
 
 
-def _refused(sample: Sample, response: httpx.Response, body: bytes) -> float:
+def _refused(sample: Sample, exchange: Exchange, body: bytes) -> float:
     sample.message = error_message(body)
-    if response.status_code != 429:
+    if exchange.status != 429:
         sample.status = "http_error"
         return 0.0
     sample.status = "rate_limited"
-    return retry_after_s(response.headers)
+    return retry_after_s(exchange.header_fields)
 
 
-def retry_after_s(headers: httpx.Headers) -> float:
+def retry_after_s(headers: Mapping[str, str]) -> float:
     """Return how long a 429 asks to wait, in seconds (RFC 9110 10.2.3; at most a minute)."""
     said = headers.get("retry-after-ms")
     with suppress(ValueError, TypeError):

@@ -32,7 +32,8 @@ def kernel_stamp(ancillary: list[tuple[int, int, bytes]]) -> int | None:
     for _, kind, value in ancillary:
         if kind == _SO_TIMESTAMPNS and len(value) == _TIMESPEC.size:
             seconds, nanoseconds = _TIMESPEC.unpack(value)
-            return int(seconds * 1_000_000_000 + nanoseconds)
+            stamp: int = seconds * 1_000_000_000 + nanoseconds
+            return stamp
     return None
 
 

@@ -1,4 +1,4 @@
-"""An httpx transport that stamps bytes at the socket.
+"""The transport: httpx's requests out, exchanges back whose bytes were stamped at the socket.
 
 http and https go over our own connections (`connection.py`). Proxies go through httpx's own
 transport and are stamped when the bytes come out of it; an `Exchange` says which. The exchange is
@@ -9,7 +9,6 @@ stamps too.
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
@@ -25,10 +24,11 @@ _STREAMS_PER_POOL = 8
 """httpcore's pool does work for every open connection at each request: keep pools small."""
 
 
-class StampedTransport(httpx.AsyncBaseTransport):
-    """Send requests over kept-alive connections and stamp what comes back.
+class StampedTransport:
+    """Sends requests over kept-alive connections and stamps what comes back.
 
-    Honours httpx's ``timeout`` extension: ``connect``, and ``read`` as the longest silence.
+    It takes httpx's requests and raises httpx's errors, but makes no `httpx.Response`: that costs
+    as much as reading twenty tokens, and nobody is woken before the answer's end.
     """
 
     def __init__(
@@ -77,23 +77,31 @@ class StampedTransport(httpx.AsyncBaseTransport):
             if len(fresh) < batch:
                 return
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request; the response's body comes when it is complete."""
+    async def send(self, request: httpx.Request) -> Exchange:
+        """Send one request, wait for the answer's end and return what passed.
+
+        Of the request's extensions it honours ``timeout`` (``connect``, and ``read`` as the longest
+        silence) and ``on_body``, which becomes the exchange's.
+
+        Raises
+        ------
+        httpx.TransportError
+            Whatever went wrong, in httpx's terms; what passed until then is in the exchange.
+        """
         if not self.direct(request.url):
             return await self._through_httpx(request)
         timeout = request.extensions.get("timeout", {})
-        head = _bytes(request)
+        data = _bytes(request)
         while True:
             connection, fresh = await self._connection(request.url, timeout.get("connect"))
             exchange = Exchange(asyncio.get_running_loop())
             request.extensions["exchange"] = exchange
             exchange.on_body = request.extensions.get("on_body")
             self._watch(exchange, connection, timeout.get("read"))
-            connection.start(exchange, head)
+            connection.start(exchange, data)
             try:
-                await exchange.wait()
+                await exchange.finished()
             except OSError as error:
-                self._busy.pop(exchange, None)
                 # A server may close a waiting connection just as we write to it. No byte came
                 # back, so it never took the request: send it again, once, on a fresh connection.
                 if not fresh and not exchange.answered:
@@ -101,16 +109,10 @@ class StampedTransport(httpx.AsyncBaseTransport):
                     continue
                 raise httpx.ReadError(str(error) or type(error).__name__) from None
             except ValueError as error:
-                self._busy.pop(exchange, None)
                 raise httpx.RemoteProtocolError(str(error)) from None
-            except BaseException:
-                self._abandon(exchange, connection)
-                raise
-            break
-        stream = _Body(self, request.url, connection, exchange)
-        return httpx.Response(
-            exchange.status, headers=exchange.headers, stream=stream, request=request
-        )
+            finally:
+                self._done(request.url, connection, exchange)
+            return exchange
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -162,10 +164,6 @@ class StampedTransport(httpx.AsyncBaseTransport):
         for connection in self._idle.pop(_origin(url), []):
             connection.close()
 
-    def _abandon(self, exchange: Exchange, connection: Connection) -> None:
-        self._busy.pop(exchange, None)
-        connection.close()
-
     def _done(self, url: httpx.URL, connection: Connection, exchange: Exchange) -> None:
         self._busy.pop(exchange, None)
         if exchange.complete and connection.open:
@@ -190,7 +188,7 @@ class StampedTransport(httpx.AsyncBaseTransport):
 
     # -- through httpx -------------------------------------------------------------------------
 
-    async def _through_httpx(self, request: httpx.Request) -> httpx.Response:
+    async def _through_httpx(self, request: httpx.Request) -> Exchange:
         exchange = Exchange(asyncio.get_running_loop())
         request.extensions["exchange"] = exchange
         exchange.stamp = "httpx"
@@ -211,10 +209,12 @@ class StampedTransport(httpx.AsyncBaseTransport):
         request.extensions["trace"] = trace
         response = await self._pool(request).handle_async_request(request)
         exchange.status = response.status_code
-        inner = response.stream
-        assert isinstance(inner, httpx.AsyncByteStream)  # noqa: S101
-        response.stream = _StampedBody(inner, exchange)
-        return response
+        exchange.headers = [(name.lower(), value) for name, value in response.headers.raw]
+        try:
+            await _take_all(response, exchange)
+        finally:
+            await response.aclose()
+        return exchange
 
     def _pool(self, request: httpx.Request) -> httpx.AsyncHTTPTransport:
         number = request.extensions.get("slot", 0) // _STREAMS_PER_POOL
@@ -225,58 +225,23 @@ class StampedTransport(httpx.AsyncBaseTransport):
         return self._pools[number]
 
 
-class _Body(httpx.AsyncByteStream):
-    """A body that is handed over whole: nobody is woken per token, so that stamping stays cheap."""
+async def _take_all(response: httpx.Response, exchange: Exchange) -> None:
+    """Take a body out of httpx's own transport, stamped as it comes."""
+    # Several HTTP chunks of one read come out one by one without the loop turning in between.
+    # They arrived together, so they get one stamp: else they would look like fast tokens.
+    loop = asyncio.get_running_loop()
+    turned, stamp = True, 0
 
-    def __init__(
-        self, owner: StampedTransport, url: httpx.URL, connection: Connection, exchange: Exchange
-    ) -> None:
-        self._owner, self._url = owner, url
-        self._connection, self._exchange = connection, exchange
+    def turn() -> None:
+        nonlocal turned
+        turned = True
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        exchange = self._exchange
-        try:
-            while not exchange.complete:
-                await exchange.wait()
-            if exchange.error is not None:
-                raise exchange.error
-        except OSError as error:
-            raise httpx.ReadError(str(error) or type(error).__name__) from None
-        except ValueError as error:
-            raise httpx.RemoteProtocolError(str(error)) from None
-        yield b"".join(exchange.body)
-
-    async def aclose(self) -> None:
-        self._owner._done(self._url, self._connection, self._exchange)
-
-
-class _StampedBody(httpx.AsyncByteStream):
-    """A body out of httpx's own transport, stamped as it comes."""
-
-    def __init__(self, inner: httpx.AsyncByteStream, exchange: Exchange) -> None:
-        self._inner, self._exchange = inner, exchange
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        # Several HTTP chunks of one read come out one by one without the loop turning in between.
-        # They arrived together, so they get one stamp: else they would look like fast tokens.
-        loop = asyncio.get_running_loop()
-        turned, stamp = True, 0
-
-        def turn() -> None:
-            nonlocal turned
-            turned = True
-
-        async for data in self._inner:
-            if turned:
-                turned, stamp = False, time.perf_counter_ns()
-                loop.call_soon(turn)
-            self._exchange.take(data, stamp)
-            yield data
-        self._exchange.end()
-
-    async def aclose(self) -> None:
-        await self._inner.aclose()
+    async for data in response.aiter_raw():
+        if turned:
+            turned, stamp = False, time.perf_counter_ns()
+            loop.call_soon(turn)
+        exchange.take(data, stamp)
+    exchange.end()
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int]:

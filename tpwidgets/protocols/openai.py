@@ -99,7 +99,7 @@ class Chat(_OpenAI):
         delta = choice.get("delta") or {}
         output = delta.get("content") or delta.get("tool_calls") or delta.get("refusal")
         if output:
-            outcome.token(stamp_ns, _chars(output))
+            outcome.token(stamp_ns, len(output) if type(output) is str else _chars(output))
         elif reasoning := delta.get("reasoning_content") or delta.get("reasoning"):
             outcome.token(stamp_ns, _chars(reasoning), output=False)
 

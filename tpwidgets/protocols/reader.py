@@ -8,6 +8,7 @@ from .base import WireProtocol
 from .outcome import Outcome
 from .sse import EventParser
 
+_BEGINNING = 100
 _loads = msgspec.json.Decoder().decode
 
 
@@ -16,11 +17,15 @@ class StreamReader:
 
     def __init__(self, protocol: WireProtocol) -> None:
         self.outcome = Outcome()
+        self.begun = b""
+        """How the body begins."""
         self._read = protocol.read
         self._parser = EventParser()
 
     def feed(self, chunk: bytes, stamp_ns: int) -> None:
         """Take one read's body bytes and the moment at which they arrived."""
+        if not self.begun:
+            self.begun = chunk[:_BEGINNING]
         for event, stamp in self._parser.feed(chunk, stamp_ns):
             self._take(event, stamp)
 
