@@ -115,8 +115,8 @@ def show(chromium: Any) -> Iterator[Callable[..., Any]]:
 
 
 def settle(page: Any) -> None:
-    """Wait until what was asked for is drawn."""
-    page.evaluate("() => new Promise((r) => requestAnimationFrame(() => setTimeout(r, 120)))")
+    """Wait until what was asked for is drawn, however short before something else was."""
+    page.evaluate("() => new Promise((r) => requestAnimationFrame(() => setTimeout(r, 360)))")
 
 
 def everything(rows: list[dict[str, Any]], timeline: Timeline | None = None) -> dict[str, Any]:

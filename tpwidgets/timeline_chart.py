@@ -11,6 +11,7 @@ from .chart_layers import BLUE, GREY, TITLE_Y, VIEW, Spec, number, texts, y_axis
 
 TIMELINE: dict[str, Any] = {
     "until": 30,  # the time axis' end
+    "top": 1,  # the other axis' end
     "span": 0.5,  # what a point covers
     "begins": [],  # when each level begins, and
     "names": [],  # what stands there
@@ -53,7 +54,7 @@ def _view(height: int) -> Spec:
         "field": "tps",
         "type": "quantitative",
         "axis": y_axis(height, _HINT) | {"zindex": 1},  # the veil leaves the grid alone
-        "scale": {"zero": True, "nice": 3},
+        "scale": {"domain": [0, {"expr": "top"}], "nice": False},
     }
     x: Spec = {
         "field": "mid",
@@ -95,16 +96,14 @@ def _view(height: int) -> Spec:
 
 
 def _seconds() -> Spec:
-    minutes = "floor(datum.value / 60) + ':' + format(datum.value % 60, '02d')"
+    minutes = "floor(datum.value / 60) + ':' + format(datum.value % 60, '02d') + ' min'"
     return {
-        "title": {
-            "expr": f"until > {_FAR} ? 'minutes since the start' : 'seconds since the start'"
-        },
+        "title": "since the start",
         "titlePadding": 6,
         "grid": False,
         "orient": "bottom",
         "tickCount": 12,
-        "labelExpr": f"until > {_FAR} ? {minutes} : datum.label",
+        "labelExpr": f"until > {_FAR} ? {minutes} : datum.label + ' s'",
         "labelOverlap": "parity",
         "labelSeparation": 6,
     }

@@ -10,6 +10,8 @@ const PRICE = [
   "price_basis", "price_input", "price_cached_input", "price_output", "price_hour", "replicas",
   "utilisation",
 ];
+/** How often a chart is drawn at most: an operating point that still grows is no film. */
+const PAUSE_MS = { points: 240, series: 90 };
 const SVG = "http://www.w3.org/2000/svg";
 const MARKS = {
   circle: "M8 4.2a3.8 3.8 0 1 0 .01 0z",
@@ -53,7 +55,7 @@ function build(charts, key) {
     const card = cards.get(chart.card);
     card.append(plot);
     const margin = padding.left + padding.right;
-    return { chart, card, plot, margin, view: null, width: 0, stale: true, given: [] };
+    return { chart, card, plot, margin, view: null, width: 0, stale: true, due: 0 };
   });
   const grid = element("div", "tp-grid");
   grid.append(...cards.values());
@@ -110,7 +112,7 @@ async function embed(entry, theme, feed) {
     },
   );
   const old = entry.finalize;
-  Object.assign(entry, { view, finalize, width, given: [] });
+  Object.assign(entry, { view, finalize, width, given: [], told: new Map() });
   view.signal("paper", theme.paper);
   feed(entry);
   await view.runAsync();
@@ -147,6 +149,21 @@ function exchange(entry, rows) {
   entry.view.change(entry.chart.feed, changes(entry).remove(gone).insert(fresh));
 }
 
+/** Remember what a chart was given under a name; return whether that is something else now. */
+function differs({ told }, name, value) {
+  const text = JSON.stringify(value);
+  if (told.get(name) === text) return false;
+  told.set(name, text);
+  return true;
+}
+
+/** Set a chart's signals. Those that stay make it compute nothing: an array is never itself. */
+function assign(entry, values) {
+  for (const [name, value] of Object.entries(values)) {
+    if (differs(entry, name, value)) entry.view.signal(name, value);
+  }
+}
+
 /** The ticks: what was asked for and what was measured; null keeps the chart's own. */
 function ticks(planned, rows) {
   const levels = new Set([...planned, ...rows.map((row) => row.concurrency)].filter((x) => x > 0));
@@ -158,6 +175,14 @@ function axisEnd(seconds) {
   let step = 20;
   while (step < seconds) step *= step % 3 ? 1.5 : 4 / 3;
   return step;
+}
+
+/** The end of an axis of values: the least round number that is not below any of them. */
+function roundUp(values) {
+  const most = Math.max(0, ...values);
+  const power = 10 ** Math.floor(Math.log10(most || 1));
+  const steps = [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10];
+  return steps.map((step) => step * power).find((end) => end >= most);
 }
 
 /** What a board draws, as far as it has come. */
@@ -221,6 +246,7 @@ class Course {
     const last = this.points.at(-1)?.end ?? 0;
     return {
       until: this.ended && last ? last : axisEnd(last),
+      top: roundUp(this.points.map(({ tps }) => tps)),
       span: this.span,
       begins: this.levels.map(({ t }) => t),
       names: this.levels.map(({ concurrency }) => `${concurrency}`),
@@ -254,6 +280,7 @@ function render({ model, el }) {
   let theme = null;
   let themeKey = "";
   let frame = 0;
+  let timer = 0;
   let drawing = Promise.resolve();
   let gone = false;
 
@@ -261,12 +288,14 @@ function render({ model, el }) {
   function feed(entry) {
     const { chart, view } = entry;
     const { rows, levels } = course;
-    const set = (values) => Object.entries(values).forEach(([name, value]) => view.signal(name, value));
+    const set = (values) => assign(entry, values);
     const begun = rows.length || levels.length;
     set({ hint: begun ? "waiting for the first answers" : model.get("hint") });
     if (chart.feed === "series") {
       exchange(entry, course.points);
-      view.data("settling", course.settling.map((span) => ({ ...span })));
+      if (differs(entry, "settling", course.settling)) {
+        view.data("settling", course.settling.map((span) => ({ ...span })));
+      }
       set(course.frame);
     } else {
       exchange(entry, rows);
@@ -274,7 +303,7 @@ function render({ model, el }) {
       if (asIs) set({ levels: asIs });
       set({ rows: rows.filter((row) => row[chart.needs] != null || row.error_rate >= 1).length });
     }
-    if (chart.card === "cost") PRICE.forEach((name) => view.signal(name, model.get(name)));
+    if (chart.card === "cost") set(Object.fromEntries(PRICE.map((name) => [name, model.get(name)])));
     entry.stale = false;
   }
 
@@ -282,11 +311,19 @@ function render({ model, el }) {
     drawing = drawing.then(() => (gone ? null : work())).catch((error) => console.error(error));
   };
 
+  /** Draw what is stale and due, and come back for the rest. */
   function draw() {
     frame = 0;
+    const now = performance.now();
+    const stale = plots.filter((entry) => entry.view && entry.stale);
+    const due = stale.filter((entry) => entry.due <= now);
+    const soonest = Math.min(...stale.filter((entry) => entry.due > now).map((entry) => entry.due));
+    if (soonest < Infinity) timer ||= setTimeout(later, soonest - now);
+    if (!due.length) return;
+    due.forEach((entry) => { entry.due = now + PAUSE_MS[entry.chart.feed]; });
     run(() =>
       Promise.all(
-        plots.filter(({ view, stale }) => view && stale).map((entry) => {
+        due.map((entry) => {
           feed(entry);
           return entry.view.runAsync();
         }),
@@ -294,9 +331,17 @@ function render({ model, el }) {
     );
   }
 
+  function later() {
+    timer = 0;
+    frame ||= requestAnimationFrame(draw);
+  }
+
   /** Many changes in one frame are one drawing, and none while the tab is hidden. */
-  function schedule(concerned = () => true) {
-    plots.filter(({ chart }) => concerned(chart)).forEach((entry) => { entry.stale = true; });
+  function schedule(concerned, atOnce = false) {
+    for (const entry of plots.filter(({ chart }) => concerned(chart))) {
+      entry.stale = true;
+      if (atOnce) entry.due = 0;
+    }
     frame ||= requestAnimationFrame(draw);
   }
 
@@ -344,15 +389,15 @@ function render({ model, el }) {
   function onSnapshot() {
     if (model.get("_snapshot").number === course.number) return;
     snapshot();
-    schedule();
+    schedule(() => true);
   }
 
   const themeSoon = () => requestAnimationFrame(embedAll);
   const resizes = new ResizeObserver(resize);
   const themes = new MutationObserver(themeSoon);
   const scheme = matchMedia("(prefers-color-scheme: dark)");
-  const onPrice = () => schedule(({ card }) => card === "cost");
-  const onSetting = () => schedule();
+  const onPrice = () => schedule(({ card }) => card === "cost", true);
+  const onSetting = () => schedule(() => true, true);
   const heard = new Map([["msg:custom", onMessage], ["change:_snapshot", onSnapshot]]);
   ["levels", "hint"].forEach((name) => heard.set(`change:${name}`, onSetting));
   PRICE.forEach((name) => heard.set(`change:${name}`, onPrice));
@@ -369,6 +414,7 @@ function render({ model, el }) {
   return () => {
     gone = true;
     cancelAnimationFrame(frame);
+    clearTimeout(timer);
     resizes.disconnect();
     themes.disconnect();
     scheme.removeEventListener("change", themeSoon);

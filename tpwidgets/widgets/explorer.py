@@ -17,10 +17,13 @@ from ..selfcheck import BACKGROUND
 from . import texts
 from .controls import Controls
 from .history import History
+from .pace import Pace
 from .result import Result
 
 _SETTLE_S = 0.3
 """How long a press waits for values that were typed before it and are still on their way."""
+_TELL_S, _EXPLAIN_S = 0.4, 2.0
+"""How often, at most, figures in words and the conditions are told anew: nobody reads faster."""
 _BY_CELL: dict[str, list["Explorer"]] = {}
 """The explorers that each cell shows, so that running a cell again takes over where it was."""
 
@@ -46,6 +49,8 @@ class Explorer(w.VBox):
         self._lock = threading.RLock()
         self._measurement: Measurement | None = None
         self._history = History()
+        self._marked: tuple[Any, list[dict[str, Any]]] = (None, [])
+        self._tell, self._explaining = Pace(), Pace()
         self._closed = self._starting = False
         self._execution: str | None = None
         self.controls = Controls(endpoint, settings)
@@ -237,17 +242,22 @@ class Explorer(w.VBox):
                 self._keep(measurement)
                 self._show_end(measurement)
                 return
+            self._draw(measurement.rows)
             progress = measurement.progress
-            self._progress.value = progress.fraction
-            self._say("running", progress.text)
-            self._tiles.value = texts.tiles(measurement.live)
-            self._estimate.value = texts.so_far(measurement.live, self.controls.price.value)
+            level = (progress.state, progress.level)
+            if self._tell.due(_TELL_S, level):
+                self._progress.value = progress.fraction
+                self._say("running", progress.text)
+                self._tell_figures(measurement)
             rows = measurement.rows
-            self._draw(rows)
-            if rows:
+            if rows and self._explaining.due(_EXPLAIN_S, level):
                 self._conditions.value = texts.conditions(
                     one_line(measurement.conditions, rows), measurement.conditions
                 )
+
+    def _tell_figures(self, measurement: Measurement) -> None:
+        self._tiles.value = texts.tiles(measurement.live)
+        self._estimate.value = texts.so_far(measurement.live, self.controls.price.value)
 
     def _keep(self, measurement: Measurement) -> None:
         self._history.keep(measurement.run)
@@ -255,8 +265,7 @@ class Explorer(w.VBox):
 
     def _show_end(self, measurement: Measurement) -> None:
         run, progress = measurement.run, measurement.progress
-        self._tiles.value = texts.tiles(measurement.live)
-        self._estimate.value = texts.so_far(measurement.live, self.controls.price.value)
+        self._tell_figures(measurement)
         self._draw([])
         self.board.commit()
         self._progress.value = progress.fraction
@@ -276,9 +285,11 @@ class Explorer(w.VBox):
         """Draw the rows of the run under way over the earlier ones, or the last run as current."""
         measurement, last = self._measurement, self._history.last
         if measurement is not None and not measurement.done:
-            marks = {"run": self._history.next_name, "current": True}
+            if rows is not self._marked[0]:
+                marks = {"run": self._history.next_name, "current": True}
+                self._marked = rows, [row | marks for row in rows]
             drawn = self._history.rows(measurement.endpoint.label, None)
-            self.board.update(drawn + [row | marks for row in rows], measurement.timeline)
+            self.board.update(drawn + self._marked[1], measurement.timeline)
         elif last is not None:
             timeline = measurement.timeline if measurement is not None else None
             self.board.update(self._history.rows(last.conditions["endpoint"], last), timeline)

@@ -17,6 +17,7 @@ class History:
         """Oldest first."""
         self._names: WeakKeyDictionary[Run, str] = WeakKeyDictionary()
         self._count = 0
+        self._drawn: tuple[Any, list[dict[str, Any]]] = (None, [])
 
     @property
     def last(self) -> Run | None:
@@ -42,7 +43,7 @@ class History:
         self._count += former._count
 
     def rows(self, endpoint: str | None, current: Run | None) -> list[dict[str, Any]]:
-        """Return the rows that a board draws.
+        """Return the rows that a board draws: the same ones until something is different.
 
         Parameters
         ----------
@@ -51,11 +52,15 @@ class History:
         current : Run, optional
             The one that is not pale.
         """
-        drawn = []
+        state = (endpoint, current, [(run, run.price) for run in self.runs])
+        if state == self._drawn[0]:
+            return self._drawn[1]
+        drawn: list[dict[str, Any]] = []
         for run in self.runs:
             marks: dict[str, Any] = {"run": self._label(run), "current": run is current}
             own = run.conditions["endpoint"] != endpoint
             drawn += [row | marks | (own_cost(row, run.price) if own else {}) for row in run.rows]
+        self._drawn = state, drawn
         return drawn
 
     def answer(self, run: Run, newest: Run | None) -> str:
