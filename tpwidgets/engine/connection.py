@@ -158,7 +158,7 @@ class Connection:
     # -- bytes in ------------------------------------------------------------------------------
 
     def _readable(self) -> None:
-        assert self._sock is not None  # noqa: S101
+        assert self._sock is not None and self._selector is not None  # noqa: S101, PT018
         try:
             data, ancillary, _, _ = self._sock.recvmsg(_READ_SIZE, ANCILLARY)
         except (BlockingIOError, InterruptedError):
@@ -169,7 +169,7 @@ class Connection:
         now = time.perf_counter_ns()
         exchange = self._exchange
         if exchange is None or not data:
-            self.received(data, now)
+            self._selector.came(self.received, data, now)
             return
         stamp = kernel_stamp(ancillary)
         if stamp is None:
@@ -182,7 +182,7 @@ class Connection:
                 stamp = now
         if now - stamp > exchange.late_ns:
             exchange.late_ns = now - stamp
-        self.received(data, stamp)
+        self._selector.came(self.received, data, stamp)
 
     def received(self, data: bytes, stamp: int) -> None:
         """Take what a read brought; no bytes mean that the server closed."""

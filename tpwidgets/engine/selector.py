@@ -35,13 +35,21 @@ class InlineSelector(selectors.BaseSelector):
         self._epoll = select.epoll()
         self._keys: dict[Any, selectors.SelectorKey] = {}
         self._inline: dict[int, tuple[Callable[[], None], Callable[[], None]]] = {}
+        self._came: list[tuple[Callable[[bytes, int], None], bytes, int]] = []
 
     # -- sockets served here -------------------------------------------------------------------
 
     def watch(self, fd: int, readable: Callable[[], None], writable: Callable[[], None]) -> None:
-        """Call `readable` whenever the socket has something; neither may raise."""
+        """Call `readable` whenever the socket has something; none of them may raise."""
         self._epoll.register(fd, select.EPOLLIN)
         self._inline[fd] = (readable, writable)
+
+    def came(self, received: Callable[[bytes, int], None], data: bytes, stamp: int) -> None:
+        """Have what a socket brought taken in when all that are ready have been read.
+
+        Reading first and then parsing is cheaper than by turns, and bytes wait less to be read.
+        """
+        self._came.append((received, data, stamp))
 
     def want_write(self, fd: int, wanted: bool) -> None:
         """Call `writable` too, or no more, when the socket takes bytes."""
@@ -93,6 +101,9 @@ class InlineSelector(selectors.BaseSelector):
                 mask = (event & ~select.EPOLLIN and _WRITE) | (event & ~select.EPOLLOUT and _READ)
                 if mask & key.events:
                     ready.append((key, mask & key.events))
+        came, self._came = self._came, []
+        for received, data, stamp in came:
+            received(data, stamp)
         return ready
 
     def get_map(self) -> Mapping[Any, selectors.SelectorKey]:
