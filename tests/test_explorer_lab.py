@@ -184,6 +184,47 @@ def test_stop_sliders_and_other_cells_while_it_runs(explorer: LabPage) -> None:
 
 
 @pytest.mark.parametrize("explorer", [LONG], indirect=True)
+def test_the_course_grows_in_place_and_is_whole_after_a_reload(explorer: LabPage) -> None:
+    page = explorer.page
+    course = page.locator("[data-chart=timeline]")
+    page.evaluate("document.querySelectorAll('.tp-board canvas').forEach(c => c.dataset.mine = 1)")
+    press(page, "Measure")
+
+    def grown(name: str, least: float) -> float:
+        """Wait until the board has drawn so much; return how much."""
+        page.wait_for_function(
+            """([name, least]) => [...document.querySelectorAll(`.tp-board, .tp-plot`)]
+                 .some(e => +e.dataset[name] >= least)""",
+            arg=[name, least],
+            timeout=SOON,
+        )
+        return float(course.get_attribute(f"data-{name}") or 0)
+
+    grown("points", 2)
+    before = course.locator("canvas").evaluate("c => c.toDataURL()")
+    grown("change", 25)
+    points = grown("points", 5)
+    assert course.locator("canvas").evaluate("c => c.toDataURL()") != before
+    assert page.locator(".tp-board canvas").count() == 5
+    assert page.locator(".tp-board canvas:not([data-mine])").count() == 0, "a canvas was replaced"
+    since = course.get_attribute("data-since")
+
+    explorer.save()
+    explorer.reload()
+    assert grown("points", points) >= points
+    assert course.get_attribute("data-since") == since, "it begins where it began"
+    grown("points", points + 2)  # and goes on
+    status(page, "running")
+    assert not any(page.evaluate(BLANK))
+
+    press(page, "Stop")
+    status(page, "stopped")
+    kept = explorer.execute("len(explorer.measurement.timeline.points)")["text"]
+    assert grown("points", int(kept)) == int(kept), "what came stays"
+    assert not explorer.errors, explorer.errors
+
+
+@pytest.mark.parametrize("explorer", [LONG], indirect=True)
 def test_again_restart_and_no_orphan(explorer: LabPage) -> None:
     page = explorer.page
     press(page, "Measure")

@@ -10,8 +10,8 @@ const PRICE = [
   "price_basis", "price_input", "price_cached_input", "price_output", "price_hour", "replicas",
   "utilisation",
 ];
-/** How often a chart is drawn at most: an operating point that still grows is no film. */
-const PAUSE_MS = { points: 240, series: 90 };
+/** Drawings are so far apart at least, and all charts share one: a frame costs more than a chart. */
+const PAUSE_MS = 190;
 const SVG = "http://www.w3.org/2000/svg";
 const MARKS = {
   circle: "M8 4.2a3.8 3.8 0 1 0 .01 0z",
@@ -55,7 +55,7 @@ function build(charts, key) {
     const card = cards.get(chart.card);
     card.append(plot);
     const margin = padding.left + padding.right;
-    return { chart, card, plot, margin, view: null, width: 0, stale: true, due: 0 };
+    return { chart, card, plot, margin, view: null, width: 0, stale: true };
   });
   const grid = element("div", "tp-grid");
   grid.append(...cards.values());
@@ -281,6 +281,7 @@ function render({ model, el }) {
   let themeKey = "";
   let frame = 0;
   let timer = 0;
+  let drawn = -Infinity;
   let drawing = Promise.resolve();
   let gone = false;
 
@@ -297,6 +298,7 @@ function render({ model, el }) {
         view.data("settling", course.settling.map((span) => ({ ...span })));
       }
       set(course.frame);
+      Object.assign(entry.plot.dataset, { points: course.points.length, since: course.points[0]?.t });
     } else {
       exchange(entry, rows);
       const asIs = ticks(model.get("levels"), rows);
@@ -304,6 +306,7 @@ function render({ model, el }) {
       set({ rows: rows.filter((row) => row[chart.needs] != null || row.error_rate >= 1).length });
     }
     if (chart.card === "cost") set(Object.fromEntries(PRICE.map((name) => [name, model.get(name)])));
+    root.dataset.change = course.number;
     entry.stale = false;
   }
 
@@ -311,19 +314,12 @@ function render({ model, el }) {
     drawing = drawing.then(() => (gone ? null : work())).catch((error) => console.error(error));
   };
 
-  /** Draw what is stale and due, and come back for the rest. */
   function draw() {
     frame = 0;
-    const now = performance.now();
-    const stale = plots.filter((entry) => entry.view && entry.stale);
-    const due = stale.filter((entry) => entry.due <= now);
-    const soonest = Math.min(...stale.filter((entry) => entry.due > now).map((entry) => entry.due));
-    if (soonest < Infinity) timer ||= setTimeout(later, soonest - now);
-    if (!due.length) return;
-    due.forEach((entry) => { entry.due = now + PAUSE_MS[entry.chart.feed]; });
+    drawn = performance.now();
     run(() =>
       Promise.all(
-        due.map((entry) => {
+        plots.filter(({ view, stale }) => view && stale).map((entry) => {
           feed(entry);
           return entry.view.runAsync();
         }),
@@ -331,18 +327,17 @@ function render({ model, el }) {
     );
   }
 
-  function later() {
+  function soon() {
     timer = 0;
     frame ||= requestAnimationFrame(draw);
   }
 
-  /** Many changes in one frame are one drawing, and none while the tab is hidden. */
+  /** Many changes are one drawing, and none while the tab is hidden. */
   function schedule(concerned, atOnce = false) {
-    for (const entry of plots.filter(({ chart }) => concerned(chart))) {
-      entry.stale = true;
-      if (atOnce) entry.due = 0;
-    }
-    frame ||= requestAnimationFrame(draw);
+    plots.filter(({ chart }) => concerned(chart)).forEach((entry) => { entry.stale = true; });
+    const pause = drawn + PAUSE_MS - performance.now();
+    if (atOnce || pause <= 0) soon();
+    else timer ||= setTimeout(soon, pause);
   }
 
   function embedAll() {

@@ -2,7 +2,7 @@
 
 import threading
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as w
 
@@ -19,6 +19,10 @@ from .controls import Controls
 from .history import History
 from .pace import Pace
 from .result import Result
+from .takeaway import Takeaway
+
+if TYPE_CHECKING:
+    from ..timeline import Timeline
 
 _SETTLE_S = 0.3
 """How long a press waits for values that were typed before it and are still on their way."""
@@ -48,6 +52,8 @@ class Explorer(w.VBox):
         refuse_unknown([name for name in settings if name not in SETTINGS], SETTINGS, "Explorer()")
         self._lock = threading.RLock()
         self._measurement: Measurement | None = None
+        self._timeline: Timeline | None = None
+        """The last one that has a point, once its measurement is over."""
         self._history = History()
         self._marked: tuple[Any, list[dict[str, Any]]] = (None, [])
         self._tell, self._explaining = Pace(), Pace()
@@ -56,6 +62,7 @@ class Explorer(w.VBox):
         self.controls = Controls(endpoint, settings)
         self.board = Board(levels=list(self.controls.load.concurrency))
         self._result = Result()
+        self._takeaway = Takeaway(self.controls, self.board, lambda: self.run)
         self._build()
         self.controls.price.link(self.board)
         self.controls.price.changed(self._price_changed)
@@ -65,7 +72,7 @@ class Explorer(w.VBox):
             [
                 w.HTML(texts.STYLE), self.controls, self._bar, self._status, self._tiles,
                 self.board, self._answer, self._conditions, self._selfcheck,
-                self._buttons, self._extra,
+                self._takeaway,
             ]
         )  # fmt: skip
         self.layout = w.Layout(width="100%")
@@ -156,29 +163,16 @@ class Explorer(w.VBox):
         self._conditions = w.HTML()
         self._selfcheck = w.HTML()
         self._selfcheck.add_class("tp-selfcheck")
-        self._code = w.Button(description="Copy as code", **button)
-        self._frame = w.Button(description="DataFrame", **button)
-        self._save = w.Button(description="Save", **button)
-        self._buttons = w.HBox([self._code, self._frame, self._save])
-        self._extra = w.HTML()
         self._bar = w.Box([self._measure, self._stop, self._progress, self._estimate])
         self._bar.add_class("tp-row")
         for name in ("measure", "stop", "progress", "estimate", "status", "tiles", "answer",
-                     "conditions", "extra"):  # fmt: skip
+                     "conditions"):  # fmt: skip
             getattr(self, f"_{name}").add_class(f"tp-{name}")
-        for css, widget in (("copy-code", self._code), ("dataframe", self._frame),
-                            ("save", self._save), ("chart", self.board)):  # fmt: skip
-            widget.add_class(f"tp-{css}")
+        self.board.add_class("tp-chart")
         self._measure.tooltip = "Walk the levels and measure each"
         self._stop.tooltip = "Stop now and keep what was measured"
-        self._code.tooltip = "The tp.measure(...) call for the settings above"
-        self._frame.tooltip = "The tables as pandas DataFrames"
-        self._save.tooltip = "Save the latest run to a file beside the notebook"
         self._measure.on_click(self._pressed)
         self._stop.on_click(self.stop)
-        self._code.on_click(self._copy_code)
-        self._frame.on_click(self._show_frame)
-        self._save.on_click(self._save_run)
 
     def _say(self, state: str, text: str, *, bad: bool = False) -> None:
         css = ' class="tp-bad"' if bad else ""
@@ -266,6 +260,8 @@ class Explorer(w.VBox):
     def _show_end(self, measurement: Measurement) -> None:
         run, progress = measurement.run, measurement.progress
         self._tell_figures(measurement)
+        if measurement.timeline.points:
+            self._timeline = measurement.timeline
         self._draw([])
         self.board.commit()
         self._progress.value = progress.fraction
@@ -290,9 +286,9 @@ class Explorer(w.VBox):
                 self._marked = rows, [row | marks for row in rows]
             drawn = self._history.rows(measurement.endpoint.label, None)
             self.board.update(drawn + self._marked[1], measurement.timeline)
-        elif last is not None:
-            timeline = measurement.timeline if measurement is not None else None
-            self.board.update(self._history.rows(last.conditions["endpoint"], last), timeline)
+        else:
+            endpoint = last.conditions["endpoint"] if last is not None else None
+            self.board.update(self._history.rows(endpoint, last), self._timeline)
 
     def _explain(self, run: Run) -> None:
         newest = self._measurement.run if self._measurement is not None else run
@@ -323,48 +319,6 @@ class Explorer(w.VBox):
             self._explain(last)
             self._result.show(last)
 
-    def _copy_code(self, _: Any) -> None:
-        try:
-            endpoint, settings = self.controls.endpoint(), self.controls.settings()
-        except TpwidgetsError as error:
-            self._extra.value = f'<span class="tp-bad">{escape(error)}</span>'
-            return
-        code = texts.as_code(endpoint, settings, self.controls.price.value)
-
-        def told(copied: bool) -> None:
-            head = "Copied:" if copied else "Select and copy:"
-            self._extra.value = f'{head}<pre class="tp-code">{escape(code)}</pre>'
-
-        told(False)
-        self.board.copy(code, told)
-
-    def _show_frame(self, _: Any) -> None:
-        run = self.run
-        if run is None or not run.samples:
-            self._extra.value = "Nothing was measured yet."
-            return
-        head = run.requests.drop(columns=["token_ms"]).tail(5)
-        self._extra.value = (
-            "<code>explorer.run.points</code> (a row per level; name your dashboard: "
-            "<code>explorer = tp.Explorer()</code>)"
-            f'<div style="overflow-x:auto">{_table(run.points)}</div>'
-            f"<code>explorer.run.requests</code> ({len(run.requests):,} rows; the last five)"
-            f'<div style="overflow-x:auto">{_table(head)}</div>'
-        )
-
-    def _save_run(self, _: Any) -> None:
-        run = self.run
-        if run is None or not run.samples:
-            self._extra.value = "Nothing was measured yet."
-            return
-        stamp = str(run.conditions["date"])[:19].replace(":", "").replace("T", "-")
-        try:
-            path = run.save(f"tpwidgets-{stamp}.json")
-        except TpwidgetsError as error:
-            self._extra.value = f'<span class="tp-bad">{escape(error)}</span>'
-        else:
-            self._extra.value = f"Saved. <code>run = tp.load({escape(repr(str(path)))})</code>"
-
     def _take_over(self, former: "Explorer") -> None:
         """Go on where the same cell's former dashboard was: its runs stay beside the new ones."""
         pending = former.measurement
@@ -376,12 +330,10 @@ class Explorer(w.VBox):
                 former._keep(pending)
         with self._lock:
             self._history.adopt(former._history)
+            begun = pending is not None and pending.timeline.points
+            self._timeline = pending.timeline if pending and begun else former._timeline
             self.controls.keep_price = bool(self._history.runs)
             self._show_last()
-
-
-def _table(frame: Any) -> str:
-    return str(frame.to_html(index=False, na_rep="–", border=0))
 
 
 def _what_there_is(run: Run) -> str:

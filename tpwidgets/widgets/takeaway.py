@@ -1,0 +1,90 @@
+"""What is taken along from a dashboard: its settings as code, its tables, its run as a file."""
+
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as w
+
+from ..errors import TpwidgetsError
+from ..live.board import Board
+from ..run import Run, escape
+from . import texts
+from .controls import Controls
+
+_NOTHING = "Nothing was measured yet."
+
+
+class Takeaway(w.VBox):
+    """Three buttons, and the place below them where it is said what came of them."""
+
+    def __init__(self, controls: Controls, board: Board, latest: Callable[[], Run | None]) -> None:
+        self._controls, self._board, self._latest = controls, board, latest
+        self._said = w.HTML()
+        self._said.add_class("tp-extra")
+        buttons = [
+            _button(self._copy_code, "copy-code", "Copy as code",
+                    "The tp.measure(...) call for the settings above"),
+            _button(self._show_frame, "dataframe", "DataFrame",
+                    "The tables as pandas DataFrames"),
+            _button(self._save, "save", "Save",
+                    "Save the latest run to a file beside the notebook"),
+        ]  # fmt: skip
+        super().__init__([w.HBox(buttons), self._said])
+
+    def _copy_code(self, _: Any) -> None:
+        controls = self._controls
+        try:
+            endpoint, settings = controls.endpoint(), controls.settings()
+        except TpwidgetsError as error:
+            self._complain(error)
+            return
+        code = texts.as_code(endpoint, settings, controls.price.value)
+
+        def told(copied: bool) -> None:
+            head = "Copied:" if copied else "Select and copy:"
+            self._said.value = f'{head}<pre class="tp-code">{escape(code)}</pre>'
+
+        told(False)
+        self._board.copy(code, told)
+
+    def _show_frame(self, _: Any) -> None:
+        run = self._latest()
+        if run is None or not run.samples:
+            self._said.value = _NOTHING
+            return
+        head = run.requests.drop(columns=["token_ms"]).tail(5)
+        self._said.value = (
+            "<code>explorer.run.points</code> (a row per level; name your dashboard: "
+            "<code>explorer = tp.Explorer()</code>)"
+            f'<div style="overflow-x:auto">{_table(run.points)}</div>'
+            f"<code>explorer.run.requests</code> ({len(run.requests):,} rows; the last five)"
+            f'<div style="overflow-x:auto">{_table(head)}</div>'
+        )
+
+    def _save(self, _: Any) -> None:
+        run = self._latest()
+        if run is None or not run.samples:
+            self._said.value = _NOTHING
+            return
+        stamp = str(run.conditions["date"])[:19].replace(":", "").replace("T", "-")
+        try:
+            path = run.save(f"tpwidgets-{stamp}.json")
+        except TpwidgetsError as error:
+            self._complain(error)
+        else:
+            self._said.value = f"Saved. <code>run = tp.load({escape(repr(str(path)))})</code>"
+
+    def _complain(self, error: TpwidgetsError) -> None:
+        self._said.value = f'<span class="tp-bad">{escape(error)}</span>'
+
+
+def _button(press: Callable[[Any], None], css: str, name: str, tooltip: str) -> w.Button:
+    layout = w.Layout(width="auto", min_width="90px")
+    button = w.Button(description=name, tooltip=tooltip, layout=layout)
+    button.add_class(f"tp-{css}")
+    button.on_click(press)
+    return button
+
+
+def _table(frame: Any) -> str:
+    return str(frame.to_html(index=False, na_rep="–", border=0))
