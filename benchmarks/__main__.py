@@ -1,12 +1,12 @@
 """``python -m benchmarks [SECTION…] [--rounds 3]``: measure, and write the tables into README.md.
 
-Sections: accuracy, busy, tls, capacity, variants, endurance, peers; none means all. ``table``
-writes the tables from results.json without measuring.
+Sections: accuracy, busy, tls, capacity, variants, endurance, peers, live; none means all.
+``table`` writes the tables from results.json without measuring.
 """
 
 import argparse
 
-from . import accuracy, peers, table
+from . import accuracy, live, peers, table
 
 SECTIONS = {
     "accuracy": accuracy.accuracy,
@@ -16,6 +16,7 @@ SECTIONS = {
     "variants": accuracy.variants,
     "endurance": accuracy.endurance,
     "peers": peers.peers,
+    "live": live.live,
 }
 
 

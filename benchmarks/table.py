@@ -302,6 +302,27 @@ def _peers(rows: list[Row]) -> str:
     )
 
 
+def _live(rows: list[Row]) -> str:
+    columns = [
+        _value("updates/s", "updates_per_s"),
+        _value("WebSocket, bytes", "ws_bytes"),
+        _value("kernel CPU, ms", "kernel_cpu_ms"),
+        _value("charts made anew", "charts_made"),
+        _value("DOM nodes made", "nodes_made"),
+        _value("main thread busy, %", "main_thread_pct"),
+        _value("long tasks in all", "long_tasks"),
+        _value("behind at the end, s", "late_s"),
+    ]
+    targets = {"ws_bytes": 5000, "kernel_cpu_ms": 5, "charts_made": 0, "main_thread_pct": 10}
+    ours = [row for row in rows if row["drawn by"].startswith("tpwidgets")]
+    met = all(row[name] <= most for row in ours for name, most in targets.items())
+    wanted = "at most 5 kB, 5 ms, no chart made anew, 10 % of the main thread, in every round"
+    return (
+        _table(rows, ("drawn by",), columns)
+        + f"\n\nWanted of tpwidgets: {wanted}: {'met' if met else '**missed**'}."
+    )
+
+
 _TABLES: dict[str, Callable[[list[Row]], str]] = {
     "accuracy": _accuracy,
     "busy": _plain,
@@ -310,4 +331,5 @@ _TABLES: dict[str, Callable[[list[Row]], str]] = {
     "variants": _variants,
     "endurance": _endurance,
     "peers": _peers,
+    "live": _live,
 }
