@@ -41,7 +41,7 @@ class _Member:
         self.window: dict[str, Any] | None = None
         self.left: list[dict[str, Any] | None] = []
         """The window of each level that it has left, None where it had none."""
-        self.over = self.idle = False
+        self.idle = False
 
     def leave(self) -> None:
         """File the level's window."""
@@ -69,6 +69,9 @@ class Fleet:
         self._leaving: list[list[_Member]] = []
         """For each command that ends a level: who had users, hence owes a window."""
         self._merged = 0
+        self._ended_s: list[float] = []
+        """When the level's requests ended, of those that were counted by the worker they are of."""
+        self._over = False
         self._shared_at = 0.0
         self._ending = False
         self.busy = 0.0
@@ -135,14 +138,15 @@ class Fleet:
         self._leaving.append([] if again else [m for m in self._members if m.users])
         self._level, self._shared_at = level, time.monotonic()
         users, n = level["concurrency"], len(self._members)
+        self._ended_s, self._over = [], False
+        # one worker sees by itself when it has counted enough; of several, each knows its part only
+        count = {} if n == 1 else {"requests": None, "seconds": None}
         first = 0
         for number, member in enumerate(self._members):
             share = users // n + (number < users % n)
-            member.users, member.first_slot, member.over = share, first, False
+            member.users, member.first_slot = share, first
             first += share
-            requests = level["requests"]
-            part = None if requests is None else math.ceil(requests * share / users)
-            member.worker.send({**level, "concurrency": share, "requests": part})
+            member.worker.send({**level, "concurrency": share, **count})
 
     # -- messages ------------------------------------------------------------------------------
 
@@ -160,14 +164,21 @@ class Fleet:
 
     def _together(self, member: _Member, message: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if "sample" in message:
-            message["sample"].slot += member.first_slot
-            message["sample"].concurrency = self._level["concurrency"]
+            sample = message["sample"]
+            sample.slot += member.first_slot
+            sample.concurrency = self._level["concurrency"]
+            if sample.phase == "measured":
+                self._ended_s.append(sample.ended_s)
             yield message
         elif "live" in message:
             member.live = message["live"]
             if member is self._members[0]:
                 self.busy = max(self.busy, sum(m.live["busy"] for m in self._members if m.live))
                 yield self._live()
+                if len(self._members) > 1 and not self._over and self._counted():
+                    self._over = True
+                    yield {"level_over": True}
+                    yield self._live()
                 self._help()
         elif "window" in message:
             member.window = message["window"]
@@ -175,8 +186,7 @@ class Fleet:
             member.leave()
             yield from self._windows()
         elif "level_over" in message:
-            member.over = True
-            if all(m.over or not m.users for m in self._members):
+            if len(self._members) == 1:  # else it was told before it got help
                 yield message
                 yield self._live()
         elif "idle" in message:
@@ -202,16 +212,34 @@ class Fleet:
     def _live(self) -> dict[str, Any]:
         """Put together what is going on right now."""
         lives = [m.live for m in self._members if m.live is not None]
-        counting = [m.live["window"] if m.live else None for m in self._members if m.users]
         return {
             "live": {
                 "now_s": max((live["now_s"] for live in lives), default=0.0),
                 "concurrency": self._level.get("concurrency", 0),
                 "in_flight": sum(live["in_flight"] for live in lives),
                 "chunks": sum(live["chunks"] for live in lives),
-                "window": self._common(counting),
+                "window": self._open(),
             }
         }
+
+    def _open(self) -> dict[str, Any] | None:
+        """Return the window in which all workers count right now, if there is one."""
+        return self._common(
+            [m.live["window"] if m.live else None for m in self._members if m.users]
+        )
+
+    def _counted(self) -> bool:
+        """Tell whether the level has counted what it was asked for, where all workers count."""
+        window = self._open()
+        if window is None or any(len(m.left) < len(self._leaving) for m in self._members):
+            return False  # some of what is known is of the level before
+        requests, seconds = self._level["requests"], self._level["seconds"]
+        if seconds is not None and window["end_s"] - window["start_s"] >= seconds:
+            return True
+        if requests is None:
+            return False
+        inside = sum(window["start_s"] < ended <= window["end_s"] for ended in self._ended_s)
+        return bool(inside >= requests)
 
     def _common(self, windows: list[dict[str, Any] | None]) -> dict[str, Any] | None:
         """Return the window in which all of them counted, if there is one."""
