@@ -248,7 +248,7 @@ def test_little_or_nothing_measured_is_still_a_row(samples, provisional):
         (Window(64, 0, 1, in_flight_mean=40.0), 0.0, True, "40 of 64 requests were in flight"),
         (Window(64, 0, 1), 0.0, False, ""),  # in flight unknown
         (Window(1, 0, 1), 1.0, False, ""),
-        (Window(1, 0, 1), 4.0, True, "4 ms late at a chunk gap of 10 ms"),
+        (Window(1, 0, 1), 4.0, True, "on average 4 ms late at a chunk gap of 10 ms"),
         (Window(1, 0, 1), 30.0, True, "30 ms late at a TTFT of 200 ms"),
     ],
 )

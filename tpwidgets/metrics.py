@@ -119,7 +119,10 @@ def _row(ledger: Ledger, c: Columns, window: Window, provisional: bool) -> Row:
     if not provisional:
         row |= _gaps(ok, row)
     failed = ended.where(ended["status"] >= RATE_LIMITED)
-    row["client_limited"], row["note"] = judge(row, failed.samples, window, _gap_ms(ok, row))
+    late_ms = float(ended["client_error_ms"].mean()) if len(ended) else None
+    row["client_limited"], row["note"] = judge(
+        row, failed.samples, window, _gap_ms(ok, row), late_ms
+    )
     return row
 
 

@@ -64,7 +64,8 @@ class Sample:
     stamp: str = "kernel"
     """Where arrivals were stamped: ``kernel``, ``socket`` or ``httpx``."""
     client_error_ms: float = 0.0
-    """How wrong its stamps can be, as far as the client can tell: the mean over its chunks."""
+    """How wrong its stamps can be, as far as the client can tell: the first one's, if it shares its
+    read with the second, else the mean over all."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.token_ms, array):

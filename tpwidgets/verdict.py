@@ -11,8 +11,9 @@ REACHED = 0.9
 
 LATE_TTFT = 0.1
 LATE_GAP = 0.25
-"""The client was the limit where its stamps can be later than these shares of the median. A late
-stamp adds to TTFT in full; in gaps it cancels out within a request, so the latter is laxer."""
+"""The client was the limit where its stamps can be later than these shares of the median: TTFT's
+at the 99th percentile, since a late stamp adds to it in full; those of gaps on average, since in
+them it cancels out within a request."""
 
 MERGED_PCT = 25.0
 """Above this, gaps are said to be bunched. Not held against the client: servers that decode several
@@ -20,7 +21,11 @@ tokens a step write their chunks together."""
 
 
 def judge(
-    row: Mapping[str, object], failures: Sequence[Sample], window: Window, gap_ms: float | None
+    row: Mapping[str, object],
+    failures: Sequence[Sample],
+    window: Window,
+    gap_ms: float | None,
+    late_ms: float | None,
 ) -> tuple[bool, str]:
     """Tell whether the client was the limit, and write all that a reader has to know.
 
@@ -32,17 +37,21 @@ def judge(
         The requests that failed inside the window.
     gap_ms
         The median time between chunks.
+    late_ms
+        How late stamps can be, on average.
     """
     reasons, notes = [], [window.note] if window.note else []
     n, failed = int(measured(row, "n") or 0), len(failures)
     reached = window.in_flight_mean
     if 0 < reached < REACHED * window.concurrency and not failed:
         reasons.append(f"{count(reached)} of {window.concurrency} requests were in flight")
-    late = measured(row, "client_error_p99_ms")
-    ttft_ms = measured(row, "ttft_p50_ms")
-    for median, words, share in ((ttft_ms, "TTFT", LATE_TTFT), (gap_ms, "chunk gap", LATE_GAP)):
+    worst_ms, ttft_ms = measured(row, "client_error_p99_ms"), measured(row, "ttft_p50_ms")
+    for late, share, median, how, words in (
+        (worst_ms, LATE_TTFT, ttft_ms, "up to", "TTFT"),
+        (late_ms, LATE_GAP, gap_ms, "on average", "chunk gap"),
+    ):
         if late is not None and median and late > share * median:
-            reasons.append(f"stamps up to {duration(late)} late at a {words} of {duration(median)}")
+            reasons.append(f"stamps {how} {duration(late)} late at a {words} of {duration(median)}")
     if reasons:
         notes.append("the client was the limit: " + ", ".join(reasons))
     if not n and not failed:

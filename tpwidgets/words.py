@@ -164,7 +164,7 @@ _REQUEST: dict[str, tuple[str, str]] = {
     "first_chunk_tokens": ("int64", "output tokens in the first chunk; 1 if unknown"),
     "merged_chunks": ("int64", "token chunks that share their stamp with an earlier one"),
     "stamp": ("object", "where arrivals were stamped: kernel, socket or httpx"),
-    "client_error_ms": ("float64", "how late its stamps can be at most, mean over its chunks; ms"),
+    "client_error_ms": ("float64", "how late stamps can be: the first's or the mean over all; ms"),
     "slot": ("int64", "which of the concurrent users sent it"),
     "token_ms": ("object", "array: sent → arrival of each token chunk; ms"),
 }

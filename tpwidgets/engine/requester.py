@@ -190,8 +190,9 @@ class Requester:
             _record(sample, outcome, sent_ns)
             if outcome.merged and exchange.stamp == "kernel":
                 # tokens that shared a read may have come as much earlier as the read was late;
-                # a few of them spoil a few gaps, not the request
-                share = outcome.merged / len(outcome.token_ns)
+                # a few of them spoil a few gaps, but the first one spoils TTFT
+                first, second = outcome.token_ns[:2]
+                share = 1.0 if first == second else outcome.merged / len(outcome.token_ns)
                 sample.client_error_ms += share * exchange.late_ns / 1e6
 
     def _error_ms(self, exchange: Exchange) -> float:
