@@ -13,7 +13,7 @@ from typing import Any
 import httptools
 
 from .exchange import Exchange
-from .selector import InlineSelector
+from .selector import Came, InlineSelector
 from .stamps import ANCILLARY, Clock, ask_for_stamps, kernel_stamp
 from .tls import Tls
 
@@ -157,20 +157,19 @@ class Connection:
 
     # -- bytes in ------------------------------------------------------------------------------
 
-    def _readable(self) -> None:
-        assert self._sock is not None and self._selector is not None  # noqa: S101, PT018
+    def _readable(self) -> Came | None:
+        assert self._sock is not None  # noqa: S101
         try:
             data, ancillary, _, _ = self._sock.recvmsg(_READ_SIZE, ANCILLARY)
         except (BlockingIOError, InterruptedError):
-            return
+            return None
         except OSError as error:
             self.lost(error)
-            return
+            return None
         now = time.perf_counter_ns()
         exchange = self._exchange
         if exchange is None or not data:
-            self._selector.came(self.received, data, now)
-            return
+            return self.received, data, now
         stamp = kernel_stamp(ancillary)
         if stamp is None:
             exchange.stamp = "socket"
@@ -182,7 +181,7 @@ class Connection:
                 stamp = now
         if now - stamp > exchange.late_ns:
             exchange.late_ns = now - stamp
-        self._selector.came(self.received, data, stamp)
+        return self.received, data, stamp
 
     def received(self, data: bytes, stamp: int) -> None:
         """Take what a read brought; no bytes mean that the server closed."""

@@ -13,6 +13,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
+_IN, _OUT = select.EPOLLIN, select.EPOLLOUT
+_OTHER = ~select.EPOLLOUT
+"""Bytes, the end or an error: reading tells which."""
+
+
+Came = tuple[Callable[[bytes, int], None], bytes, int]
+"""Who takes in what a read brought, the bytes, and their stamp in ns."""
 
 
 class InlineSelector(selectors.BaseSelector):
@@ -34,26 +41,24 @@ class InlineSelector(selectors.BaseSelector):
         self.served = 0
         self._epoll = select.epoll()
         self._keys: dict[Any, selectors.SelectorKey] = {}
-        self._inline: dict[int, tuple[Callable[[], None], Callable[[], None]]] = {}
-        self._came: list[tuple[Callable[[bytes, int], None], bytes, int]] = []
+        self._inline: dict[int, tuple[Callable[[], Came | None], Callable[[], None]]] = {}
 
     # -- sockets served here -------------------------------------------------------------------
 
-    def watch(self, fd: int, readable: Callable[[], None], writable: Callable[[], None]) -> None:
-        """Call `readable` whenever the socket has something; none of them may raise."""
-        self._epoll.register(fd, select.EPOLLIN)
-        self._inline[fd] = (readable, writable)
+    def watch(
+        self, fd: int, readable: Callable[[], Came | None], writable: Callable[[], None]
+    ) -> None:
+        """Call `readable` whenever the socket has something; nothing called may raise.
 
-    def came(self, received: Callable[[bytes, int], None], data: bytes, stamp: int) -> None:
-        """Have what a socket brought taken in when all that are ready have been read.
-
-        Reading first and then parsing is cheaper than by turns, and bytes wait less to be read.
+        What it returns is taken in when all sockets that are ready have been read: that is cheaper
+        than reading and parsing by turns, and bytes wait less to be read.
         """
-        self._came.append((received, data, stamp))
+        self._epoll.register(fd, _IN)
+        self._inline[fd] = (readable, writable)
 
     def want_write(self, fd: int, wanted: bool) -> None:
         """Call `writable` too, or no more, when the socket takes bytes."""
-        self._epoll.modify(fd, select.EPOLLIN | (select.EPOLLOUT if wanted else 0))
+        self._epoll.modify(fd, _IN | (_OUT if wanted else 0))
 
     def unwatch(self, fd: int) -> None:
         """Forget a socket, before it is closed."""
@@ -65,7 +70,7 @@ class InlineSelector(selectors.BaseSelector):
     def register(self, fileobj: Any, events: int, data: Any = None) -> selectors.SelectorKey:
         """Register one of asyncio's own sockets."""
         fd = fileobj if isinstance(fileobj, int) else fileobj.fileno()
-        mask = (events & _READ and select.EPOLLIN) | (events & _WRITE and select.EPOLLOUT)
+        mask = (events & _READ and _IN) | (events & _WRITE and _OUT)
         self._epoll.register(fd, mask)
         key = self._keys[fd] = selectors.SelectorKey(fileobj, fd, events, data)
         return key
@@ -86,22 +91,22 @@ class InlineSelector(selectors.BaseSelector):
         if self.nap_s and (timeout is None or timeout > self.nap_s):
             time.sleep(self.nap_s)
         ready = []
+        came: list[Came] = []
         inline, keys = self._inline, self._keys
         events = self._epoll.poll(wait)
         self.served += len(events)
         for fd, event in events:
             served = inline.get(fd)  # not there if one served before it has closed it
             if served is not None:
-                if event & select.EPOLLOUT:
+                if event & _OUT:
                     served[1]()
-                if event & ~select.EPOLLOUT:
-                    served[0]()
+                if event & _OTHER and (read := served[0]()):
+                    came.append(read)
             elif fd in keys:
                 key = keys[fd]
-                mask = (event & ~select.EPOLLIN and _WRITE) | (event & ~select.EPOLLOUT and _READ)
+                mask = (event & ~_IN and _WRITE) | (event & _OTHER and _READ)
                 if mask & key.events:
                     ready.append((key, mask & key.events))
-        came, self._came = self._came, []
         for received, data, stamp in came:
             received(data, stamp)
         return ready
