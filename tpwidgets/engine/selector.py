@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 _READ, _WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
-_IN, _OUT = select.EPOLLIN, select.EPOLLOUT
-_OTHER = ~select.EPOLLOUT
+# as Linux has them; other systems have no epoll, and only import this
+_IN, _OUT = getattr(select, "EPOLLIN", 1), getattr(select, "EPOLLOUT", 4)
+_OTHER = ~_OUT
 """Bytes, the end or an error: reading tells which."""
 
 
