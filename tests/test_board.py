@@ -45,9 +45,11 @@ window.model = {
 window.mount = () => widget.render({ model, el: document.getElementById("out") });
 window.unmount = window.mount();
 </script></body></html>"""
+CARD = ".tp-card:not([hidden])"
 NUMBERS = count(1000)
 # A plot is blank when all of its pixels are alike.
-BLANK = """() => [...document.querySelectorAll('.tp-plot')].filter((plot) => {
+BLANK = """() => [...document.querySelectorAll('.tp-card:not([hidden]) .tp-plot')]
+  .filter((plot) => {
   const canvas = plot.querySelector('canvas');
   if (!canvas) return true;
   const data = new Uint32Array(
@@ -158,23 +160,23 @@ def test_an_empty_board_looks_intended(show):
     page = show()
     assert page.evaluate(BLANK) == []
     assert page.evaluate("sent") == [{"type": "ready"}]
-    *curves, course = [box.bounding_box() for box in page.locator(".tp-card").all()]
+    *curves, course = [box.bounding_box() for box in page.locator(CARD).all()]
     assert len({(box["y"], box["height"]) for box in curves}) == 1
     assert course["width"] == pytest.approx(curves[2]["x"] + curves[2]["width"] - curves[0]["x"])
     labels = [plot.get_attribute("aria-label") for plot in page.get_by_role("img").all()]
     assert len(labels) == 5
     assert all("concurrency" in label for label in labels)
     assert page.get_by_role("group", name="Live charts").count() == 1
-    assert "too few requests to be firm" in page.locator(".tp-key").inner_text()
+    assert "too few requests to be firm" in page.locator(".tp-board > .tp-key").inner_text()
 
 
 @pytest.mark.parametrize(("width", "columns"), [(1400, 3), (932, 3), (700, 2), (420, 1)])
 def test_cards_stand_side_by_side_where_there_is_room(show, width, columns):
     page = show(width=width)
     feed(page, [point(level) for level in (1, 4, 16)])
-    boxes = [box.bounding_box() for box in page.locator(".tp-card").all()]
+    boxes = [box.bounding_box() for box in page.locator(CARD).all()]
     assert len({box["x"] for box in boxes}) == columns
-    for plot in page.locator(".tp-plot").all():
+    for plot in page.locator(f"{CARD} .tp-plot").all():
         outer, canvas = plot.bounding_box(), plot.locator("canvas").bounding_box()
         assert canvas["width"] == pytest.approx(outer["width"], abs=1)
         assert canvas["height"] == pytest.approx(outer["height"], abs=1)
@@ -185,7 +187,7 @@ def test_charts_follow_the_width(show):
     page = show()
     page.set_viewport_size({"width": 1000, "height": 900})
     settle(page)
-    for plot in page.locator(".tp-plot").all():
+    for plot in page.locator(f"{CARD} .tp-plot").all():
         width = plot.locator("canvas").bounding_box()["width"]
         assert width == pytest.approx(plot.bounding_box()["width"], abs=1)
     assert page.evaluate(BLANK) == []
@@ -272,6 +274,49 @@ def test_a_reloaded_page_shows_the_snapshot(show):
     board.update([point(1), point(4)])
     page = show(board)
     assert "TTFT p" in tooltip(page, "ttft")
+
+
+def test_a_view_that_missed_a_message_asks_for_everything(show):
+    board, messages = Board(levels=[1, 2]), []
+    board.send = messages.append
+    page = show(board)
+    for n in (11, 12, 13, 14):
+        board.update([point(1, n=n)])
+    tell(page, messages[0], messages[1])
+    assert "12, failed" in tooltip(page, "system_tps")
+    tell(page, messages[3])
+    assert page.evaluate("sent") == [{"type": "ready"}], "it has asked at its beginning"
+    tell(page, {"type": "everything", **board._everything})
+    assert "14, failed" in tooltip(page, "system_tps")
+    board.update([point(1, n=15)])
+    board.update([point(1, n=16)])
+    tell(page, messages[-1], messages[-1])
+    assert page.evaluate("sent") == [{"type": "ready"}] * 2, "it asks once"
+    assert "14, failed" in tooltip(page, "system_tps"), "nothing is made up meanwhile"
+
+
+def test_what_ttft_consists_of_has_a_place_only_where_it_is_told(show):
+    board, messages = Board(), []
+    board.send = messages.append
+    page = show(board)
+    card = page.locator(".tp-card-breakdown")
+    height = page.locator(".tp-board").bounding_box()["height"]
+    board.update([point(1), point(4)])
+    tell(page, messages[-1])
+    assert not card.is_visible()
+    assert page.locator(".tp-board").bounding_box()["height"] == height
+    parts = {"ttft_mean_ms": 300.0, "ttft_server_prefill_mean_ms": 200.0, "ttft_rest_mean_ms": 100}
+    board.update([point(1, **parts), point(4)])
+    tell(page, messages[-1])
+    page.wait_for_function("document.querySelectorAll('.tp-plot canvas').length === 6")
+    settle(page)
+    assert page.evaluate(BLANK) == []
+    assert "server prefill" in card.inner_text()
+    page.evaluate("document.body.dataset.jpThemeLight = 'false'")
+    settle(page)
+    board.update([point(1)])
+    tell(page, messages[-1])
+    assert not card.is_visible()
 
 
 def test_planned_levels_hold_the_axis_still(show):

@@ -28,6 +28,7 @@ from tpwidgets.charts import (
 )
 from tpwidgets.cost import Price, own_cost, usd_per_1m_output
 from tpwidgets.live import Board
+from tpwidgets.live.packing import COLUMNS as PACKED
 from tpwidgets.timeline import Timeline
 
 pytestmark = pytest.mark.quick
@@ -86,7 +87,8 @@ def test_board_specs_compile_without_warnings_and_are_valid(chart, capfd):
 
     vega = compile_quietly(chart["spec"], capfd)
     assert chart["feed"] in [data["name"] for data in vega["data"]]
-    assert chart["feed"] == "series" or chart["needs"] in COLUMNS
+    assert chart["feed"] == "series" or chart["needs"] in PACKED
+    assert set(chart.get("shown_by", [])) <= set(PACKED)
     alt.LayerChart.from_dict(chart["spec"])
     json.dumps(chart["spec"], allow_nan=False)
 
@@ -108,7 +110,7 @@ def test_board_charts_in_order():
     charts = board_charts()
     assert [(c["name"], c["card"]) for c in charts] == [
         ("ttft", "ttft"), ("system_tps", "tps"), ("user_tps", "tps"), ("cost", "cost"),
-        ("timeline", "timeline"),
+        ("timeline", "timeline"), ("breakdown", "breakdown"),
     ]  # fmt: skip
     heights = {"ttft": 0, "tps": 0, "cost": 0}
     for chart in charts[:4]:
@@ -394,6 +396,17 @@ def test_board_sends_a_point_of_the_series_once():
     assert sent[-1]["series"] == {
         "keep": 0, "points": [], "levels": [], "span_s": 0.5, "ended": False,
     }  # fmt: skip
+
+
+def test_what_ttft_consists_of_travels_only_where_it_is_told():
+    board = Board()
+    sent = sent_by(board)
+    parts = {"ttft_mean_ms": 300.0, "ttft_write_mean_ms": 1.0, "ttft_rest_mean_ms": 99.0}
+    board.update([point(1, **parts), point(2, **parts, ttft_server_prefill_mean_ms=200.0)])
+    silent, telling = (dict(zip(PACKED, row, strict=False)) for _, row in sent[0]["points"]["rows"])
+    assert not silent.keys() & set(parts)
+    assert telling["ttft_rest_mean_ms"] == 99.0
+    assert telling["ttft_server_prefill_mean_ms"] == 200.0
 
 
 def test_board_commits_the_snapshot_once():

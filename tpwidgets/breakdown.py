@@ -99,6 +99,27 @@ def breakdown_spec(
     return spec
 
 
+def breakdown_chart(height: int = 110) -> dict[str, Any]:
+    """Return the live board's chart as `charts.board_charts` returns its own, without margins.
+
+    It is shown only where a row has one of the columns ``shown_by``; its legend is ``key``.
+    """
+    return {
+        "name": "breakdown",
+        "card": "breakdown",
+        "title": _TITLE,
+        "feed": "points",
+        "needs": "ttft_mean_ms",
+        "shown_by": list(_TOLD),
+        "key": [
+            {"name": _LABELS[part], "shape": "band", "color": _TONES[part]} for part in TTFT_PARTS
+        ],
+        "description": _DESCRIPTION,
+        "padding": {"top": 34},
+        "view": _view(height, list(TTFT_PARTS), None),
+    }
+
+
 def _view(height: int, parts: list[str], legend: Spec | None) -> Spec:
     hint = "rows ? '' : hint"
     whole = " || ".join(f"isValid(datum.{column})" for column in _TOLD)
@@ -126,7 +147,12 @@ def _view(height: int, parts: list[str], legend: Spec | None) -> Spec:
     }
     limited = {"condition": {"test": "datum.state === 3", "value": GREY}}
     bars: Spec = {
-        "mark": {"type": "bar", "stroke": {"expr": "paper"}, "strokeWidth": 1},
+        "mark": {
+            "type": "bar",
+            "stroke": {"expr": "paper"},
+            "strokeWidth": 1,
+            "width": {"expr": "min(72, bandwidth('x'))"},
+        },
         "encoding": {
             "y": y,
             "y2": {"field": "since"},

@@ -99,9 +99,13 @@ def board_charts() -> list[Spec]:
         Each with ``name``, ``card`` (charts of one card are stacked), ``title``, ``feed`` (what
         its rows are: "points" or "series"), ``needs`` (the column without which an operating point
         draws nothing) and ``spec``. Its rows are the dataset of that name, its width and its
-        colours are the host's.
+        colours are the host's. Some have ``shown_by`` (columns: it takes no place until a row has
+        one) and ``key`` (what its colours mean).
     """
-    charts = [_ttft(266), _system_tps(110), _user_tps(110), _cost(266), timeline_chart()]
+    from .breakdown import breakdown_chart  # which is made of what is here
+
+    curves = [_ttft(266), _system_tps(110), _user_tps(110), _cost(266)]
+    charts = [*curves, timeline_chart(), breakdown_chart()]
     for chart in charts:
         bottom = 16 if chart["name"] == "system_tps" else 40
         cost = PRICE if chart["name"] == "cost" else {}

@@ -29,9 +29,10 @@ function element(tag, className, attributes = {}) {
   return node;
 }
 
-function keyItem({ name, shape, hollow }) {
-  const item = element("span", `tp-key-item tp-key-${shape}`);
+function keyItem({ name, shape, hollow, color }) {
+  const item = element("span", `tp-key-item tp-key-${color ? "tone" : shape}`);
   const icon = document.createElementNS(SVG, "svg");
+  if (color) icon.style.fill = color;
   icon.setAttribute("viewBox", "0 0 16 16");
   icon.setAttribute("aria-hidden", "true");
   const path = document.createElementNS(SVG, "path");
@@ -54,6 +55,12 @@ function build(charts, key) {
     if (!cards.has(chart.card)) cards.set(chart.card, element("div", `tp-card tp-card-${chart.card}`));
     const card = cards.get(chart.card);
     card.append(plot);
+    card.hidden = Boolean(chart.shown_by);
+    if (chart.key) {
+      const meaning = element("div", "tp-key");
+      meaning.append(...chart.key.map(keyItem));
+      card.append(meaning);
+    }
     const margin = padding.left + padding.right;
     return { chart, card, plot, margin, view: null, width: 0, stale: true };
   });
@@ -314,12 +321,24 @@ function render({ model, el }) {
     drawing = drawing.then(() => (gone ? null : work())).catch((error) => console.error(error));
   };
 
+  /** Give a place to charts that have something to show by now, and take it from those without. */
+  function reveal() {
+    for (const entry of plots.filter(({ chart }) => chart.shown_by)) {
+      const told = (row) => row.current !== false && entry.chart.shown_by.some((name) => row[name] != null);
+      const hidden = !course.rows.some(told);
+      if (hidden === entry.card.hidden) continue;
+      entry.card.hidden = hidden;
+      if (!hidden && !entry.view && theme) run(() => embed(entry, theme, feed));
+    }
+  }
+
   function draw() {
     frame = 0;
     drawn = performance.now();
+    reveal();
     run(() =>
       Promise.all(
-        plots.filter(({ view, stale }) => view && stale).map((entry) => {
+        plots.filter(({ card, view, stale }) => view && stale && !card.hidden).map((entry) => {
           feed(entry);
           return entry.view.runAsync();
         }),
@@ -346,7 +365,10 @@ function render({ model, el }) {
     const key = JSON.stringify([now.ink(1), now.paper, now.font]);
     if (key === themeKey) return;
     [theme, themeKey] = [now, key];
-    run(() => Promise.all(plots.map((entry) => embed(entry, theme, feed))));
+    // one without a place is drawn anew when it gets one
+    plots.filter(({ card }) => card.hidden).forEach((entry) => { entry.view = null; });
+    const shown = plots.filter(({ card }) => !card.hidden);
+    run(() => Promise.all(shown.map((entry) => embed(entry, theme, feed))));
   }
 
   function resize() {
@@ -404,6 +426,7 @@ function render({ model, el }) {
   scheme.addEventListener("change", themeSoon);
   heard.forEach((handler, event) => model.on(event, handler));
   snapshot();
+  reveal();
   model.send({ type: "ready" });
 
   return () => {
