@@ -88,7 +88,7 @@ class Job:
             "charts_made": made["charts"] / updates,
             "nodes_made": made["nodes"] / updates,
             "main_thread_pct": 100 * (after["TaskDuration"] - before["TaskDuration"]) / wall_s,
-            "script_pct": 100 * (after["ScriptDuration"] - before["ScriptDuration"]) / wall_s,
+            "main_thread_cpu_pct": 100 * (after["ThreadTime"] - before["ThreadTime"]) / wall_s,
             "long_tasks": made["long"],
             "late_s": wall_s - SECONDS,
         }
