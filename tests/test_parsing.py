@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tpwidgets.protocols import PROTOCOLS, Outcome, StreamReader, sse
+from tpwidgets.protocols import reader as reader_module
 
 pytestmark = pytest.mark.quick
 
@@ -179,6 +180,51 @@ def test_the_outcome_is_the_same_however_the_stream_is_cut(
         assert unstamped(outcome("chat", reads)) == unstamped(whole)
 
 
+TEXTS = st.none() | st.text(max_size=3) | st.just(["x"])
+PIECES = st.fixed_dictionaries(
+    {},
+    optional={
+        "role": st.just("assistant"), "content": TEXTS, "reasoning_content": TEXTS,
+        "refusal": TEXTS, "tool_calls": st.none() | st.just([{"function": {"arguments": "{}"}}]),
+    },
+)  # fmt: skip
+CHOICES = st.fixed_dictionaries(
+    {},
+    optional={
+        "index": st.integers(0, 1), "delta": st.none() | PIECES, "text": TEXTS,
+        "logprobs": st.none() | st.just({"content": [{"token": "x"}]}),
+        "finish_reason": st.sampled_from([None, "stop", "length", 1]),
+    },
+)  # fmt: skip
+COUNTS = st.fixed_dictionaries({"completion_tokens": st.integers(0, 9)})
+EVENTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": st.just("x"), "choices": st.none() | st.lists(CHOICES, max_size=2),
+        "usage": st.none() | COUNTS, "error": st.sampled_from([None, "no", {"message": "no"}]),
+        "timings": st.just({"prompt_ms": 3.0}),
+    },
+)  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(["chat", "completions"]), st.lists(EVENTS, max_size=12))
+def test_the_shortcut_leads_where_the_long_way_does(name: str, events: list[Any]) -> None:
+    stream = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+    shortly = outcome(name, [stream])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader_module, "_MISSES", 0)
+        assert outcome(name, [stream]) == shortly
+
+
+def test_the_shortcut_is_taken() -> None:
+    said = {"id": "x", "choices": [{"index": 0, "delta": {"content": "é\n"}, "text": "é\n"}]}
+    for name, protocol in PROTOCOLS.items():
+        assert protocol.plain_text(json.dumps(said).encode()) == "é\n", name
+        with pytest.raises(ValueError, match="null"):
+            protocol.plain_text(json.dumps(said | {"usage": {"completion_tokens": 1}}).encode())
+
+
 class Echo:
     """A protocol that keeps what it is given."""
 
@@ -190,6 +236,9 @@ class Echo:
 
     def body(self, model: str, prompt: str, output_tokens: int) -> dict[str, Any]:
         return {}
+
+    def plain_text(self, event: bytes) -> str:
+        raise ValueError
 
     def read(self, said: Any, stamp_ns: int, outcome: Outcome) -> None:
         self.said.append(said)

@@ -22,6 +22,13 @@ class WireProtocol(Protocol):
     def body(self, model: str, prompt: str, output_tokens: int) -> dict[str, Any]:
         """Return a streaming request for at most `output_tokens` tokens."""
 
+    def plain_text(self, event: bytes) -> str:
+        """Return the text of an event that is nothing but a piece of the answer, as most are.
+
+        A shortcut that does without what `read` looks for. Raises ValueError or RecursionError if
+        the event may say more, and returns "" if that can't be told from the text alone.
+        """
+
     def read(self, said: Any, stamp_ns: int, outcome: Outcome) -> None:
         """Fold an event's JSON into the outcome.
 

@@ -3,6 +3,8 @@
 import json
 from typing import Any
 
+import msgspec
+
 from .base import error_message
 from .outcome import Outcome, Usage
 from .server_times import server_times_from_body
@@ -43,6 +45,36 @@ def _chars(said: Any) -> int:
         written = ("text", "thinking", "function", "name", "arguments")
         return sum(_chars(said[key]) for key in written if key in said)
     return 0
+
+
+class _Delta(msgspec.Struct, gc=False):
+    content: str
+
+
+class _ChatChoice(msgspec.Struct, gc=False):
+    delta: _Delta
+    finish_reason: None = None
+
+
+class _PlainChat(msgspec.Struct, gc=False):
+    choices: tuple[_ChatChoice]
+    error: None = None
+    usage: None = None
+
+
+class _TextChoice(msgspec.Struct, gc=False):
+    text: str
+    finish_reason: None = None
+
+
+class _PlainCompletion(msgspec.Struct, gc=False):
+    choices: tuple[_TextChoice]
+    error: None = None
+    usage: None = None
+
+
+_plain_chat = msgspec.json.Decoder(_PlainChat).decode
+_plain_completion = msgspec.json.Decoder(_PlainCompletion).decode
 
 
 class _OpenAI:
@@ -92,6 +124,10 @@ class Chat(_OpenAI):
     path = "chat/completions"
     prompt_at: tuple[str | int, ...] = ("messages", 0, "content")
 
+    def plain_text(self, event: bytes) -> str:
+        """Return the text of an event that is nothing but a piece of the answer."""
+        return _plain_chat(event).choices[0].delta.content
+
     def _prompt(self, prompt: str) -> dict[str, Any]:
         return {"messages": [{"role": "user", "content": prompt}]}
 
@@ -110,6 +146,10 @@ class Completions(_OpenAI):
     name = "completions"
     path = "completions"
     prompt_at: tuple[str | int, ...] = ("prompt",)
+
+    def plain_text(self, event: bytes) -> str:
+        """Return the text of an event that is nothing but a piece of the answer."""
+        return _plain_completion(event).choices[0].text
 
     def _prompt(self, prompt: str) -> dict[str, Any]:
         return {"prompt": prompt}
