@@ -112,9 +112,14 @@ def test_measure_read_change_and_keep(explorer: LabPage, lab: Lab) -> None:
     saved = next(lab.root.glob("tpwidgets-*.json"))
     assert json.loads(saved.read_text())["samples"]
 
+    # what this machine can resolve, on request, but not while it measures
+    press(page, "Check this machine")
+    expect(page.locator(".tp-selfcheck")).to_contain_text("at 4 streams", timeout=SOON)
+
     # again, beside the first
     press(page, "Measure")
     status(page, "running")
+    expect(page.get_by_role("button", name="Check this machine")).to_be_disabled()
     status(page, "done")
     assert rows(explorer) == 6
     assert explorer.execute("len(explorer.runs)")["text"] == "2"

@@ -28,6 +28,14 @@ _STOP_S = 0.7
 """How long a worker may take to stop before it is killed."""
 
 
+_THREAD = "tpwidgets-measurement"
+
+
+def under_way() -> bool:
+    """Tell whether this process measures anything right now, be it a self-check."""
+    return any(thread.name == _THREAD for thread in threading.enumerate())
+
+
 @dataclass(frozen=True)
 class Progress:
     """Where a measurement stands."""
@@ -66,9 +74,7 @@ class Measurement:
         self._future: Future[Run] = Future()
         self._stop = threading.Event()
         self._listeners: list[Callable[[Measurement], None]] = []
-        self._thread = threading.Thread(
-            target=self._supervise, name="tpwidgets-measurement", daemon=True
-        )
+        self._thread = threading.Thread(target=self._supervise, name=_THREAD, daemon=True)
 
     # -- what callers see ----------------------------------------------------------------------
 

@@ -13,10 +13,10 @@ from ..errors import TpwidgetsError, refuse_unknown
 from ..live.board import Board
 from ..measurement import Measurement
 from ..run import Run, escape
-from ..selfcheck import BACKGROUND
 from . import texts
 from .controls import Controls
 from .history import History
+from .machine import MachineCheck
 from .pace import Pace
 from .result import Result
 from .takeaway import Takeaway
@@ -62,6 +62,7 @@ class Explorer(w.VBox):
         self.controls = Controls(endpoint, settings)
         self.board = Board(levels=list(self.controls.load.concurrency))
         self._result = Result()
+        self._machine = MachineCheck(lambda: max(self.controls.load.concurrency))
         self._takeaway = Takeaway(self.controls, self.board, lambda: self.run)
         self._build()
         self.controls.price.link(self.board)
@@ -71,8 +72,7 @@ class Explorer(w.VBox):
         super().__init__(
             [
                 w.HTML(texts.STYLE), self.controls, self._bar, self._status, self._tiles,
-                self.board, self._answer, self._conditions, self._selfcheck,
-                self._takeaway,
+                self.board, self._answer, self._conditions, self._machine, self._takeaway,
             ]
         )  # fmt: skip
         self.layout = w.Layout(width="100%")
@@ -143,11 +143,7 @@ class Explorer(w.VBox):
             _BY_CELL[cell] = [e for e in shown if not e._closed and e is not self] + [self]
         display(w.Widget._repr_mimebundle_(self), raw=True)
         self._result.place()
-        BACKGROUND.start(self._show_selfcheck)
-
-    def _show_selfcheck(self, text: str) -> None:
-        if not self._closed:
-            self._selfcheck.value = f"<small>Self-check of {escape(text)}</small>"
+        self._machine.once()
 
     # -- parts ---------------------------------------------------------------------------------
 
@@ -161,8 +157,6 @@ class Explorer(w.VBox):
         self._tiles = w.HTML(texts.tiles(None))
         self._answer = w.HTML()
         self._conditions = w.HTML()
-        self._selfcheck = w.HTML()
-        self._selfcheck.add_class("tp-selfcheck")
         self._bar = w.Box([self._measure, self._stop, self._progress, self._estimate])
         self._bar.add_class("tp-row")
         for name in ("measure", "stop", "progress", "estimate", "status", "tiles", "answer",
@@ -187,6 +181,7 @@ class Explorer(w.VBox):
                 return False
             self._starting = True
             self._measure.disabled, self._stop.disabled = True, False
+            self._machine.give_way()
             self._say("running", "starting")
             return True
 
@@ -276,6 +271,7 @@ class Explorer(w.VBox):
         with self._lock:
             self._say(state, text, bad=bad)
             self._measure.disabled, self._stop.disabled = False, True
+            self._machine.ready()
 
     def _draw(self, rows: list[dict[str, Any]]) -> None:
         """Draw the rows of the run under way over the earlier ones, or the last run as current."""
