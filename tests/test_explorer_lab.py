@@ -361,12 +361,14 @@ def test_the_first_look(lab: Lab, lab_page: LabPage, tmp_path: Path) -> None:
     target = os.environ.get("TPWIDGETS_README_PICTURE")
     settings = "" if target else 'concurrency="1-2", requests=2'
     page = lab_page.page
-    page.set_viewport_size({"width": 1400, "height": 1000})
+    page.set_viewport_size({"width": 1400, "height": 1250})
     cell = f"import tpwidgets as tp\n\ntp.Explorer({settings})"
     lab_page.open(lab.notebook("first-look.ipynb", cell))
     lab_page.run_all()
     chosen = page.locator(".tp-endpoint select option:checked")
     expect(chosen).to_have_text("vllm-llama-70b (simulated)")
+    if target:  # the picture shows what it finds
+        expect(page.locator(".tp-selfcheck")).to_contain_text("±", timeout=SOON)
     press(page, "Measure")
     page.locator(".tp-status").get_by_text("done").wait_for(timeout=240_000)
     expect(result(page)).to_be_visible(timeout=SOON)
@@ -374,8 +376,8 @@ def test_the_first_look(lab: Lab, lab_page: LabPage, tmp_path: Path) -> None:
     assert box is not None
     path = Path(target) if target else tmp_path / "first-look.png"
     page.mouse.move(0, 0)
-    edge = 12
-    clip = {"x": box["x"] - edge, "y": box["y"] - edge, "width": box["width"] + 2 * edge,
-            "height": box["height"] + 2 * edge}  # fmt: skip
+    edge = 12  # above it is the cell's own
+    clip = {"x": box["x"] - edge, "y": box["y"], "width": box["width"] + 2 * edge,
+            "height": box["height"] + edge}  # fmt: skip
     page.screenshot(path=path, clip=clip, full_page=True)
     assert path.stat().st_size > 20_000

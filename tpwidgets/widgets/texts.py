@@ -16,8 +16,7 @@ STYLE = """<style>
 .tp-row {display: flex; flex-flow: row wrap; align-items: center; gap: 4px 16px;}
 .tp-row > *, .tp-row .widget-hbox > * {flex: 0 0 auto;}
 .tp-row .widget-hbox {align-items: center; flex-flow: row wrap;}
-.tp-more button, .tp-more, .tp-check {background: none;
-  color: var(--jp-ui-font-color2, inherit);}
+.tp-more button, .tp-more {background: none; color: var(--jp-ui-font-color2, inherit);}
 .tp-conditions .widget-html-content {line-height: 1.45;}
 .tp-tiles .widget-html-content > div {display: flex; flex-flow: row wrap; gap: 2px 22px;
   line-height: 1.25; padding: 2px 0;}
