@@ -93,7 +93,8 @@ class JupyterCharts(Shown):
         from IPython.display import display
 
         alt.JupyterChart.enable_offline()
-        self._specs = [chart["spec"] for chart in board_charts()]
+        shown = (chart for chart in board_charts() if not chart.get("shown_by"))
+        self._specs = [chart["spec"] for chart in shown]
         self._series: list[dict[str, Any]] = []
         self._charts = []
         for number in range(len(self._specs)):
