@@ -23,11 +23,13 @@ WAYS = {
 
 _COUNT = """() => {
   window.made = {charts: 0, nodes: 0, long: 0};
+  const seen = new WeakSet();
   new MutationObserver((all) => all.forEach(({addedNodes}) => addedNodes.forEach((node) => {
-    if (!node.querySelectorAll) return;
-    window.made.nodes += 1 + node.querySelectorAll('*').length;
-    const found = [node, ...node.querySelectorAll('*')];
-    window.made.charts += found.filter((n) => n.matches('canvas, svg.marks')).length;
+    const found = node.querySelectorAll ? [node, ...node.querySelectorAll('*')] : [];
+    const fresh = found.filter((n) => !seen.has(n));
+    fresh.forEach((n) => seen.add(n));
+    window.made.nodes += fresh.length;
+    window.made.charts += fresh.filter((n) => n.matches('canvas, svg.marks')).length;
   }))).observe(document.querySelector('.jp-OutputArea'), {childList: true, subtree: true});
   new PerformanceObserver((list) => { window.made.long += list.getEntries().length; })
     .observe({type: 'longtask'});
