@@ -295,6 +295,55 @@ def test_a_view_that_missed_a_message_asks_for_everything(show):
     assert "14, failed" in tooltip(page, "system_tps"), "nothing is made up meanwhile"
 
 
+def test_a_hidden_tab_draws_once_when_it_is_seen_again(show):
+    board, messages, timeline = Board(levels=[1, 2]), [], Timeline()
+    board.send = messages.append
+    page = show(board)
+    # what a browser does with a hidden page: no frames
+    page.evaluate(
+        """() => {
+          window.held = [];
+          window.frames = requestAnimationFrame.bind(window);
+          window.requestAnimationFrame = (callback) => held.push(callback);
+        }"""
+    )
+    before = picture(page, "ttft"), picture(page, "timeline")
+    for n in range(30):
+        timeline.read(n / 2, 40 * n, 1.0, None)
+        board.update([point(1, n=n)], timeline)
+        page.evaluate("(message) => model.emit('msg:custom', message)", messages[-1])
+    page.wait_for_timeout(300)
+    assert (picture(page, "ttft"), picture(page, "timeline")) == before
+    assert page.evaluate("held.length") == 1
+    page.evaluate("requestAnimationFrame = frames; held.forEach((callback) => callback())")
+    settle(page)
+    assert "29, failed" in tooltip(page, "system_tps")
+    assert page.locator("[data-chart=timeline]").get_attribute("data-points") == "29"
+    assert len(page.evaluate("sent")) == 1, "nothing was missed"
+
+
+def test_two_views_of_one_board(show):
+    board, messages, timeline = Board(levels=[1, 2]), [], Timeline()
+    board.send = messages.append
+    page = show(board)
+    for n in range(6):
+        timeline.read(n / 2, 40 * n, 1.0, None)
+        board.update([point(1, n=n)], timeline)
+    tell(page, *messages)
+    page.evaluate("void mount()")  # knows what the model knew when the page was loaded: nothing
+    page.wait_for_function("document.querySelectorAll('.tp-plot canvas').length === 10")
+    assert page.evaluate("sent.length") == 2
+    tell(page, {"type": "everything", **board._everything})
+    board.update([point(1, n=77)], timeline)
+    tell(page, messages[-1])
+    page.evaluate("unmount()")
+    courses = page.locator("[data-chart=timeline]")
+    assert courses.count() == 1
+    assert courses.get_attribute("data-points") == "5"
+    assert "77, failed" in tooltip(page, "system_tps")
+    assert page.evaluate("sent.length") == 2
+
+
 def test_what_ttft_consists_of_has_a_place_only_where_it_is_told(show):
     board, messages = Board(), []
     board.send = messages.append
