@@ -1,5 +1,6 @@
 """tpwidgets and two controls against the truth, on one core, interleaved."""
 
+from .dashboard import DashboardJob
 from .job import CLIENTS, Job
 from .results import collect
 
@@ -23,8 +24,9 @@ def accuracy(rounds: int) -> None:
 
 
 def busy(rounds: int) -> None:
-    """The same while the process that called `measure` computes pure Python."""
-    collect("busy", rounds, [Job(BUSY, streams, all_cores=True) for streams in LOADS])
+    """The same while the kernel computes in pure Python, and while the dashboard draws."""
+    computing = [Job(BUSY, streams, all_cores=True) for streams in LOADS]
+    collect("busy", rounds, [*computing, *(DashboardJob(streams) for streams in LOADS)])
 
 
 def capacity(rounds: int) -> None:

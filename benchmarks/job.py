@@ -45,6 +45,23 @@ def requests_for(streams: int) -> int:
     return streams * (12 if streams <= 128 else 8)
 
 
+def told(
+    seen: Seen, log: dict[str, judge.Served], streams: int, tokens_per_chunk: int = 1
+) -> dict[str, Any]:
+    """Return what a client saw and showed, and its errors."""
+    ids = seen.reported["ids"]
+    window_ns = judge.window_on_server_ns(seen, log)
+    return {
+        **judge.errors(seen, log),
+        **judge.all_requests(seen, log),
+        **judge.truth(log, ids),
+        **{f"reported_{name}": v for name, v in seen.reported.items() if name in REPORTED},
+        "true_tpot_p50_ms": judge.true_tpot_p50_ms(log, ids, tokens_per_chunk),
+        "true_output_tps": judge.true_output_tps(log, window_ns, tokens_per_chunk),
+        "in_flight_pct": judge.in_flight_pct(judge.load(log), streams),
+    }
+
+
 @dataclass
 class Job:
     """A client against a fresh truth server."""
@@ -107,24 +124,13 @@ class Job:
         self, seen: Seen, log: dict[str, judge.Served], watched: Watched
     ) -> dict[str, Any]:
         load = judge.load(log)
-        window_ns = judge.window_on_server_ns(seen, log)
-        ids = seen.reported["ids"]
-        reported = {
-            f"reported_{name}": value for name, value in seen.reported.items() if name in REPORTED
-        }
         first = min(one.received_ns for one in log.values())
         first_of_load = min(one.received_ns for one in load)
         last = max(one.write_ns[-1] for one in load)
         engine = [samples for name, samples in watched.processes if "tpwidgets.engine" in name]
         return {
-            **judge.errors(seen, log),
-            **judge.all_requests(seen, log),
-            **judge.truth(log, ids),
-            **reported,
+            **told(seen, log, self.streams, self.tokens_per_chunk),
             **judge.cost(watched, load),
-            "true_tpot_p50_ms": judge.true_tpot_p50_ms(log, ids, self.tokens_per_chunk),
-            "true_output_tps": judge.true_output_tps(log, window_ns, self.tokens_per_chunk),
-            "in_flight_pct": judge.in_flight_pct(load, self.streams),
             "call_to_first_request_s": (first - seen.called_ns) / 1e9,
             "call_to_load_s": (first_of_load - seen.called_ns) / 1e9,
             "last_token_to_result_s": (seen.returned_ns - last) / 1e9,

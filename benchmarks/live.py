@@ -34,7 +34,7 @@ _COUNT = """() => {
   new PerformanceObserver((list) => { window.made.long += list.getEntries().length; })
     .observe({type: 'longtask'});
 }"""
-_DRAWN = """() => {
+DRAWN = """() => {
   const all = [...document.querySelectorAll('.jp-OutputArea canvas, .jp-OutputArea svg.marks')];
   return all.length >= 5 && all.every((chart) => chart.getBoundingClientRect().width > 0);
 }"""
@@ -58,7 +58,7 @@ class Job:
         RuntimeError
             If there is no browser, or the page did not show what it should.
         """
-        with _page() as (page, frames):
+        with page_in_lab() as (page, frames):
             page.open(
                 page.lab.notebook(
                     "live.ipynb",
@@ -66,7 +66,7 @@ class Job:
                 )
             )
             page.run_all()
-            page.page.wait_for_function(_DRAWN, timeout=60_000)
+            page.page.wait_for_function(DRAWN, timeout=60_000)
             pid = int(page.execute("__import__('os').getpid()")["text"])
             begin = "getattr(shown, 'begin', lambda: None)(); shown.update(2)"
             page.execute(begin)
@@ -97,7 +97,7 @@ class Job:
 
 
 @contextmanager
-def _page() -> Iterator[tuple[Any, list[int]]]:
+def page_in_lab() -> Iterator[tuple[Any, list[int]]]:
     """Yield a page in a fresh JupyterLab, and the sizes of the frames that its sockets bring."""
     tests = str(HERE.parent / "tests")
     if tests not in sys.path:

@@ -7,10 +7,14 @@ In a notebook's cell: ``from benchmarks import live_kernel; shown = live_kernel.
 import copy
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 from tpwidgets.charts import board_charts
 from tpwidgets.timeline import Timeline
+
+from .clients import Seen
+from .clients.ours import keep
 
 HZ = 10
 LEVELS = (1, 2, 4, 8, 16, 32, 64)
@@ -150,11 +154,44 @@ class Dashboard(Shown):
 
     def begin(self) -> None:
         """Measure, and return once there is a point to draw."""
-
-        def count(_: Any) -> None:
-            self._updates += 1
-
         self._explorer.measure()
-        self._explorer.measurement.on_update(count)
+        self._explorer.measurement.on_update(self._count)
         while not self._explorer.measurement.rows:
             time.sleep(0.05)
+
+    def _count(self, _: Any) -> None:
+        self._updates += 1
+
+
+class Measured(Dashboard):
+    """The whole Explorer, and what it measured of an endpoint."""
+
+    def __init__(self, url: str, streams: int, requests: int, tokens: int, result: str) -> None:
+        from IPython.display import display
+
+        import tpwidgets as tp
+
+        self._result, self._updates = Path(result), 0
+        self._explorer = tp.Explorer(
+            url,
+            concurrency=streams,
+            requests=requests - 2 * streams,  # and a warm-up and a cool-down
+            output_tokens=tokens,
+            prompt_tokens=256,
+        )
+        display(self._explorer)
+
+    def measure(self) -> float:
+        """Measure to the end and keep what was seen; return how many updates a second there were.
+
+        Raises RuntimeError if there is no run.
+        """
+        seen = Seen(time.monotonic_ns())
+        self._explorer.measure()
+        measurement = self._explorer.measurement
+        measurement.on_update(self._count)
+        run = measurement.wait()
+        seen.returned_ns = time.monotonic_ns()
+        keep(run, seen)
+        seen.save(self._result)
+        return self._updates / ((seen.returned_ns - seen.called_ns) / 1e9)

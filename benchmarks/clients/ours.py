@@ -35,9 +35,8 @@ def measure_while_busy(settings: Settings, seen: Seen) -> tpwidgets.Run:
     return runs[0]
 
 
-def main() -> None:
-    settings, seen = Settings.given(), Seen(0)
-    run = (measure_while_busy if "--busy" in sys.argv else measure)(settings, seen)
+def keep(run: tpwidgets.Run, seen: Seen) -> None:
+    """Put what a run holds and shows into what was seen."""
     point = run.points.iloc[0].to_dict()
     requests = run.requests
     counted = requests[(requests.phase == "measured") & (requests.status == "ok")]
@@ -50,6 +49,11 @@ def main() -> None:
     }
     answered = requests[requests.status == "ok"]
     seen.requests = list(zip(answered.request_id, answered.sent_s, answered.token_ms, strict=True))
+
+
+def main() -> None:
+    settings, seen = Settings.given(), Seen(0)
+    keep((measure_while_busy if "--busy" in sys.argv else measure)(settings, seen), seen)
     seen.save(settings.result)
 
 
