@@ -96,13 +96,15 @@ def _view(height: int) -> Spec:
 
 
 def _seconds() -> Spec:
-    minutes = "floor(datum.value / 60) + ':' + format(datum.value % 60, '02d') + ' min'"
+    minutes = "datum.value / 60 + ' min'"
+    whole_minutes = "sequence(0, until + 1, 60 * ceil(until / 720))"
     return {
         "title": "since the start",
         "titlePadding": 6,
         "grid": False,
         "orient": "bottom",
         "tickCount": 12,
+        "values": {"expr": f"until > {_FAR} ? {whole_minutes} : null"},
         "labelExpr": f"until > {_FAR} ? {minutes} : datum.label + ' s'",
         "labelOverlap": "parity",
         "labelSeparation": 6,
