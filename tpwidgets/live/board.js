@@ -11,7 +11,7 @@ const PRICE = [
   "utilisation",
 ];
 /** Drawings are so far apart at least, and all charts share one: a frame costs more than a chart. */
-const PAUSE_MS = 190;
+const PAUSE_MS = 240;
 const SVG = "http://www.w3.org/2000/svg";
 const MARKS = {
   circle: "M8 4.2a3.8 3.8 0 1 0 .01 0z",
