@@ -36,7 +36,7 @@ def build_bundle(live: Path = LIVE) -> Path:
     RuntimeError
         If the bundle came out larger than a megabyte.
     """
-    source = (live / "board.js").read_text("utf-8")
+    source = "".join((live / name).read_text("utf-8") for name in ("course.js", "board.js"))
     licences = (live / "LICENSES.txt").read_text("utf-8")
     recipe = f"{VEGA_LITE}\n{version('vl-convert-python')}\n{source}\n{licences}"
     stamp = f"// tpwidgets board {hashlib.sha256(recipe.encode()).hexdigest()[:16]}; LICENSES.txt\n"

@@ -1,10 +1,9 @@
 /* The live board: all charts of a dashboard, embedded once and then only fed.
  *
- * The build (hatch_build.py) joins this with vega-embed, which it provides as `vegaEmbed`.
- * What is drawn comes from the `_snapshot` trait (reload, saved state) and in messages: all of it,
- * or what changed (live/packing.py says how).
+ * The build (hatch_build.py) joins this with course.js, and with vega-embed, which it provides as
+ * `vegaEmbed`. What is drawn comes from the `_snapshot` trait (reload, saved state) and in messages.
  */
-/* global vegaEmbed */
+/* global vegaEmbed, Course */
 
 const PRICE = [
   "price_basis", "price_input", "price_cached_input", "price_output", "price_hour", "replicas",
@@ -175,91 +174,6 @@ function assign(entry, values) {
 function ticks(planned, rows) {
   const levels = new Set([...planned, ...rows.map((row) => row.concurrency)].filter((x) => x > 0));
   return levels.size ? [...levels].sort((a, b) => a - b) : null;
-}
-
-/** Where the time axis ends: at steps while a run goes on, so that it rarely moves. */
-function axisEnd(seconds) {
-  let step = 20;
-  while (step < seconds) step *= step % 3 ? 1.5 : 4 / 3;
-  return step;
-}
-
-/** The end of an axis of values: the least round number that is not below any of them. */
-function roundUp(values) {
-  const most = Math.max(0, ...values);
-  const power = 10 ** Math.floor(Math.log10(most || 1));
-  const steps = [1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10];
-  return steps.map((step) => step * power).find((end) => end >= most);
-}
-
-/** What a board draws, as far as it has come. */
-class Course {
-  constructor(columns) {
-    this.columns = columns;
-    this.number = -1;
-    this.rows = [];
-    this.points = [];
-    this.levels = [];
-    this.settling = [];
-    this.span = 0.5;
-    this.ended = false;
-  }
-
-  /** Take everything, or a change; return whether the change fits what is here. */
-  take({ type, number, points, series }) {
-    if (type === "change" && number !== this.number + 1) return false;
-    this.number = number;
-    if (points) this.#takeRows(points);
-    if (series) this.#takeSeries(series);
-    return true;
-  }
-
-  #takeRows({ n, rows }) {
-    this.rows = this.rows.slice(0, n);
-    for (const [i, values] of rows) {
-      this.rows[i] = Object.fromEntries(this.columns.map((name, j) => [name, values[j] ?? null]));
-    }
-  }
-
-  #takeSeries({ keep, points, levels, span_s, ended }) {
-    const fresh = points.map(([t, span, tps]) => ({ t, end: t + span, mid: t + span / 2, tps }));
-    this.points = [...this.points.slice(0, keep), ...fresh];
-    if (levels) {
-      this.levels = levels.map(([t, concurrency, from, to]) => ({ t, concurrency, from, to }));
-      this.span = span_s;
-      this.ended = ended;
-    }
-    const counted = this.levels.filter(({ from }) => from != null)
-      .map(({ from, to }) => [from, to ?? Infinity]);
-    const tag = (point) => {
-      const level = this.levels.findLast(({ t }) => t <= point.mid)?.concurrency ?? null;
-      const settling = !counted.some(([from, to]) => from <= point.mid && point.mid <= to);
-      const same = point.level === level && point.settling === settling;
-      return same ? point : { ...point, level, settling };
-    };
-    this.points = this.points.map((point, i) => (levels || i >= keep ? tag(point) : point));
-    this.settling = [];
-    let at = this.points[0]?.t;
-    const last = this.points.at(-1)?.end;
-    for (const [from, to] of [...counted, [last, last]]) {
-      const end = Math.min(from, last);
-      if (end > at) this.settling.push({ t: at, end });
-      at = Math.max(at, Math.min(to, last));
-    }
-  }
-
-  /** The signals of the time series' chart. */
-  get frame() {
-    const last = this.points.at(-1)?.end ?? 0;
-    return {
-      until: this.ended && last ? last : axisEnd(last),
-      top: roundUp(this.points.map(({ tps }) => tps)),
-      span: this.span,
-      begins: this.levels.map(({ t }) => t),
-      names: this.levels.map(({ concurrency }) => `${concurrency}`),
-      rows: this.points.length,
-    };
-  }
 }
 
 async function copyText(text, root) {
