@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tpwidgets.charts import board_charts
+from tpwidgets.live.layout import board_charts
 from tpwidgets.timeline import Timeline
 
 from .clients import Seen

@@ -19,7 +19,6 @@ from tpwidgets.charts import (
     COLUMNS,
     PRICE,
     SCHEMA,
-    board_charts,
     clean_rows,
     overview,
     overview_spec,
@@ -28,6 +27,7 @@ from tpwidgets.charts import (
 )
 from tpwidgets.cost import Price, own_cost, usd_per_1m_output
 from tpwidgets.live import Board
+from tpwidgets.live.layout import board_charts
 from tpwidgets.live.packing import COLUMNS as PACKED
 from tpwidgets.timeline import Timeline
 

@@ -100,7 +100,7 @@ def breakdown_spec(
 
 
 def breakdown_chart(height: int = 110) -> dict[str, Any]:
-    """Return the live board's chart as `charts.board_charts` returns its own, without margins.
+    """Return the live board's chart as `charts.curves` returns its own.
 
     It is shown only where a row has one of the columns ``shown_by``; its legend is ``key``.
     """

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from .chart_layers import CONFIG, PRINT, TITLE_Y, VIEW, Y_WIDTH, Spec, calculate, chart_view, params
-from .timeline_chart import timeline_chart
+from .chart_layers import PRINT, TITLE_Y, VIEW, Spec, calculate, chart_view, params
 
 if TYPE_CHECKING:
     import altair as alt
@@ -90,40 +89,9 @@ def _clean(value: Any) -> Any:
     return value if isinstance(value, str | bool | int) else None
 
 
-def board_charts() -> list[Spec]:
-    """Return the live board's charts in order.
-
-    Returns
-    -------
-    list of dict
-        Each with ``name``, ``card`` (charts of one card are stacked), ``title``, ``feed`` (what
-        its rows are: "points" or "series"), ``needs`` (the column without which an operating point
-        draws nothing) and ``spec``. Its rows are the dataset of that name, its width and its
-        colours are the host's. Some have ``shown_by`` (columns: it takes no place until a row has
-        one) and ``key`` (what its colours mean).
-    """
-    from .breakdown import breakdown_chart  # which is made of what is here
-
-    curves = [_ttft(266), _system_tps(110), _user_tps(110), _cost(266)]
-    charts = [*curves, timeline_chart(), breakdown_chart()]
-    for chart in charts:
-        bottom = 16 if chart["name"] == "system_tps" else 40
-        cost = PRICE if chart["name"] == "cost" else {}
-        chart.setdefault("feed", "points")
-        chart["spec"] = {
-            "$schema": SCHEMA,
-            "description": chart.pop("description"),
-            "data": {"name": chart["feed"]},
-            "width": 300,
-            # Fixed margins: no growing label moves a plot, and all plots line up.
-            "autosize": "none",
-            "padding": {"left": Y_WIDTH + 2, "right": 14, "top": 30, "bottom": bottom}
-            | chart.pop("padding", {}),
-            "params": params(chart.pop("params", {**VIEW, **cost})),
-            "config": CONFIG,
-            **chart.pop("view"),
-        }
-    return charts
+def curves() -> list[Spec]:
+    """Return the charts against concurrency, each what `live.layout.board_charts` frames."""
+    return [_ttft(266), _system_tps(110), _user_tps(110), _cost(266)]
 
 
 def overview(

@@ -175,9 +175,14 @@ class Background:
         self._thread: threading.Thread | None = None
         self._cancelled = threading.Event()
 
-    def start(self, tell: Callable[[str], None], concurrency: int = 64) -> None:
-        """Check, unless that was done; `tell` is called with what was found, from a thread."""
-        if self.found is not None:
+    def start(
+        self, tell: Callable[[str], None], concurrency: int = 64, *, again: bool = False
+    ) -> None:
+        """Check, unless that was done; `tell` is called with what was found, from a thread.
+
+        With `again` check anew; what was found before stays until something else is.
+        """
+        if self.found is not None and not again:
             tell(self.found.text)
             return
         with self._lock:
@@ -195,6 +200,12 @@ class Background:
             self._cancelled.set()
             if self._measurement is not None:
                 self._measurement.stop()
+
+    def join(self) -> None:
+        """Wait until none is under way."""
+        thread = self._thread
+        if thread is not None:
+            thread.join()
 
     def _run(self, tell: Callable[[str], None], concurrency: int) -> None:
         if self._cancelled.wait(_DELAY_S):

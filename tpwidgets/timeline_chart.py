@@ -35,7 +35,7 @@ _TELL = {
 
 
 def timeline_chart(height: int = 84) -> dict[str, Any]:
-    """Return the chart as `charts.board_charts` returns its own, without margins."""
+    """Return the chart as `charts.curves` returns its own."""
     return {
         "name": "timeline",
         "card": "timeline",

@@ -127,7 +127,7 @@ class Worker:
             due = max(due, now - _BEAT_S)
             self._clock.measure()
             if now >= flush_at:
-                flush_at = now + _FLUSH_S
+                flush_at = now + _FLUSH_S - _BEAT_S / 2  # every second beat, though one be early
                 self._busy.measure()
                 self._place.look()
                 self._pace(now)

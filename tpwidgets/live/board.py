@@ -16,8 +16,9 @@ import anywidget
 import traitlets
 
 from ..chart_layers import STATES
-from ..charts import PRICE, board_charts
+from ..charts import PRICE
 from ..timeline import Timeline
+from .layout import board_charts
 from .packing import COLUMNS, Rows, Series
 
 _HERE = Path(__file__).parent

@@ -10,7 +10,7 @@ import ipywidgets as w
 from ..errors import SettingsError
 from ..measurement import under_way
 from ..run import escape
-from ..selfcheck import BACKGROUND, SelfCheck
+from ..selfcheck import BACKGROUND
 
 _LINGER_S = 1.0
 """How long the thread of a measurement that has ended may still be seen."""
@@ -27,7 +27,6 @@ class MachineCheck(w.Box):
 
     def __init__(self, concurrency: Callable[[], int]) -> None:
         self._concurrency = concurrency
-        self._former: SelfCheck | None = None
         self._measuring = self._checking = False
         self._lock = threading.Lock()
         self._line = w.HTML()
@@ -51,7 +50,6 @@ class MachineCheck(w.Box):
         with self._lock:
             self._measuring = True
             BACKGROUND.cancel()
-            BACKGROUND.found = BACKGROUND.found or self._former  # it stands in the conditions
         self._enable()
 
     def ready(self) -> None:
@@ -72,16 +70,16 @@ class MachineCheck(w.Box):
         try:
             concurrency = self._concurrency()
             BACKGROUND.cancel()  # the one that every dashboard begins with, say
-            self._wait()
+            BACKGROUND.join()
+            former = BACKGROUND.found
             if not self._begin(concurrency):
                 self._say("Not checked: a measurement is under way.")
                 return
-            self._wait()
-            with self._lock:
-                BACKGROUND.found = found = BACKGROUND.found or self._former
+            BACKGROUND.join()
+            found = BACKGROUND.found
             if found is None:
                 self._say("Not checked: it was broken off.")
-            elif found is self._former:
+            elif found is former:
                 self._told(f"{found.text} (as checked before; this time it was broken off)")
         except SettingsError as error:
             self._say(str(error))
@@ -96,16 +94,9 @@ class MachineCheck(w.Box):
         with self._lock:
             if self._measuring or under_way():
                 return False
-            self._former, BACKGROUND.found = BACKGROUND.found, None
             self._say(f"Checking this machine with {concurrency} streams: about 5 s.")
-            BACKGROUND.start(self._told, concurrency)
+            BACKGROUND.start(self._told, concurrency, again=True)
             return True
-
-    @staticmethod
-    def _wait() -> None:
-        thread = BACKGROUND._thread
-        if thread is not None:
-            thread.join()
 
     def _told(self, text: str) -> None:
         self._say(f"Self-check of {text}")

@@ -1,0 +1,39 @@
+"""What a board shows, and where: every chart of it as a specification, in its frame."""
+
+from ..breakdown import breakdown_chart
+from ..chart_layers import CONFIG, VIEW, Y_WIDTH, Spec, params
+from ..charts import PRICE, SCHEMA, curves
+from ..timeline_chart import timeline_chart
+
+
+def board_charts() -> list[Spec]:
+    """Return the live board's charts in order.
+
+    Returns
+    -------
+    list of dict
+        Each with ``name``, ``card`` (charts of one card are stacked), ``title``, ``feed`` (what
+        its rows are: "points" or "series"), ``needs`` (the column without which an operating point
+        draws nothing) and ``spec``. Its rows are the dataset of that name, its width and its
+        colours are the host's. Some have ``shown_by`` (columns: it takes no place until a row has
+        one) and ``key`` (what its colours mean).
+    """
+    charts = [*curves(), timeline_chart(), breakdown_chart()]
+    for chart in charts:
+        bottom = 16 if chart["name"] == "system_tps" else 40
+        cost = PRICE if chart["name"] == "cost" else {}
+        chart.setdefault("feed", "points")
+        chart["spec"] = {
+            "$schema": SCHEMA,
+            "description": chart.pop("description"),
+            "data": {"name": chart["feed"]},
+            "width": 300,
+            # Fixed margins: no growing label moves a plot, and all plots line up.
+            "autosize": "none",
+            "padding": {"left": Y_WIDTH + 2, "right": 14, "top": 30, "bottom": bottom}
+            | chart.pop("padding", {}),
+            "params": params(chart.pop("params", {**VIEW, **cost})),
+            "config": CONFIG,
+            **chart.pop("view"),
+        }
+    return charts
