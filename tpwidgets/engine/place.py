@@ -1,14 +1,24 @@
 """A worker's place on the machine: how busy it is, how soon it is run, and on which core."""
 
 import os
+import platform
+import struct
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
 _NICE = -10
-_KEPT_WAITING = 0.1
+_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
+"""The system call's number; Python has no function for it."""
+_SCHED_ATTR = "=IIQiIQQQ"
+"""Its struct: size, policy, flags, nice, priority, runtime, deadline, period (sched_setattr(2))."""
+_SLICE_NS = 100_000
+_KEPT_WAITING = 0.15
 """So much of the time may pass waiting for a core before another one is tried."""
-_FADING = 0.985
+_BETTER = 0.05
+"""By so much a core must be better to be gone to: where all are alike, nobody should hop about."""
+_FADING = 0.99
 """How much of what is known of a core is still believed at the next look."""
 
 
@@ -22,6 +32,24 @@ def go_first() -> None:
         os.setpriority(os.PRIO_PROCESS, 0, _NICE)
     with suppress(OSError):  # Linux weighs sessions first, processes within them second
         Path("/proc/self/autogroup").write_text(str(_NICE))
+    _ask_for_short_slices()
+
+
+def _ask_for_short_slices() -> None:
+    """Ask for the core in short slices only, as anybody may from Linux 6.12 on.
+
+    Who wants it for less long gets it sooner: without that, even a process of lower priority may
+    run its slice of some milliseconds to the end before we are woken.
+    """
+    call = _SCHED_SETATTR.get(platform.machine())
+    if sys.platform != "linux" or call is None:
+        return
+    import ctypes
+
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    size = struct.calcsize(_SCHED_ATTR)
+    attributes = struct.pack(_SCHED_ATTR, size, 0, 0, nice, 0, _SLICE_NS, 0, 0)
+    ctypes.CDLL(None).syscall(call, 0, attributes, 0)  # where it isn't allowed, nothing is lost
 
 
 class Busy:
@@ -47,6 +75,7 @@ class Place:
 
     def __init__(self) -> None:
         self._at, self._waited = time.perf_counter(), _waited_s()
+        self._core = -1
         self._kept: dict[int, float] = {}
         """Core → how much of the time we were kept waiting when we were there; fades."""
         with suppress(OSError, AttributeError):
@@ -58,11 +87,13 @@ class Place:
         share = (waited - self._waited) / (at - self._at)
         self._at, self._waited = at, waited
         self._kept = {core: _FADING * kept for core, kept in self._kept.items()}
-        if share > _KEPT_WAITING:
-            with suppress(OSError, AttributeError, IndexError, ValueError):
-                self._kept[_core()] = share
-                # half as bad, or it would go to and fro where all cores are alike
-                better = {core for core, kept in self._kept.items() if kept < share / 2}
+        with suppress(OSError, AttributeError, IndexError, ValueError):
+            core = _core()
+            if core == self._core:  # a single look may catch a passing disturbance
+                share = (self._kept.get(core, share) + share) / 2
+            self._core, self._kept[core] = core, share
+            if share > _KEPT_WAITING:
+                better = {core for core, kept in self._kept.items() if kept < share - _BETTER}
                 if better:
                     os.sched_setaffinity(0, better)
 
