@@ -89,9 +89,11 @@ class Place:
         self._kept = {core: _FADING * kept for core, kept in self._kept.items()}
         with suppress(OSError, AttributeError, IndexError, ValueError):
             core = _core()
-            if core == self._core:  # a single look may catch a passing disturbance
-                share = (self._kept.get(core, share) + share) / 2
-            self._core, self._kept[core] = core, share
+            if core != self._core:  # how long it waited on the way says nothing of the new one
+                self._core = core
+                return
+            # halfway only: a single look may catch a passing disturbance
+            self._kept[core] = share = (self._kept.get(core, share) + share) / 2
             if share > _KEPT_WAITING:
                 better = {core for core, kept in self._kept.items() if kept < share - _BETTER}
                 if better:
