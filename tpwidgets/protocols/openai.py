@@ -1,13 +1,15 @@
 """The OpenAI chat-completions and completions protocols, as the many servers that speak them do."""
 
 import json
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from .base import error_message
 from .outcome import Outcome, Usage
 from .server_times import server_times_from_body
+
+C = TypeVar("C")
 
 _COUNTABLE = 2**53
 """Metrics calculate in floats: a larger integer is none of theirs, nor a count."""
@@ -47,34 +49,32 @@ def _chars(said: Any) -> int:
     return 0
 
 
+class _Choice(msgspec.Struct, kw_only=True, gc=False):
+    finish_reason: None = None
+
+
 class _Delta(msgspec.Struct, gc=False):
     content: str
 
 
-class _ChatChoice(msgspec.Struct, gc=False):
+class _ChatChoice(_Choice, kw_only=True, gc=False):
     delta: _Delta
-    finish_reason: None = None
 
 
-class _PlainChat(msgspec.Struct, gc=False):
-    choices: tuple[_ChatChoice]
-    error: None = None
-    usage: None = None
-
-
-class _TextChoice(msgspec.Struct, gc=False):
+class _TextChoice(_Choice, kw_only=True, gc=False):
     text: str
-    finish_reason: None = None
 
 
-class _PlainCompletion(msgspec.Struct, gc=False):
-    choices: tuple[_TextChoice]
+class _Plain(msgspec.Struct, Generic[C], gc=False):
+    """An event that says nothing but a piece of the answer."""
+
+    choices: tuple[C]
     error: None = None
     usage: None = None
 
 
-_plain_chat = msgspec.json.Decoder(_PlainChat).decode
-_plain_completion = msgspec.json.Decoder(_PlainCompletion).decode
+_plain_chat = msgspec.json.Decoder(_Plain[_ChatChoice]).decode
+_plain_completion = msgspec.json.Decoder(_Plain[_TextChoice]).decode
 
 
 class _OpenAI:
