@@ -28,12 +28,12 @@ _STOP_S = 0.7
 """How long a worker may take to stop before it is killed."""
 
 
-_THREAD = "tpwidgets-measurement"
+_UNDER_WAY: "set[Measurement]" = set()
 
 
 def under_way() -> bool:
     """Tell whether this process measures anything right now, be it a self-check."""
-    return any(thread.name == _THREAD for thread in threading.enumerate())
+    return bool(_UNDER_WAY)
 
 
 @dataclass(frozen=True)
@@ -74,12 +74,15 @@ class Measurement:
         self._future: Future[Run] = Future()
         self._stop = threading.Event()
         self._listeners: list[Callable[[Measurement], None]] = []
-        self._thread = threading.Thread(target=self._supervise, name=_THREAD, daemon=True)
+        self._thread = threading.Thread(
+            target=self._supervise, name="tpwidgets-measurement", daemon=True
+        )
 
     # -- what callers see ----------------------------------------------------------------------
 
     def begin(self) -> "Measurement":
         """Start the supervising thread; return self."""
+        _UNDER_WAY.add(self)
         self._thread.start()
         return self
 
@@ -203,6 +206,7 @@ class Measurement:
             1.0 if state == "done" else self._progress.fraction,
             bad=state == "failed" or bool(self._state.broken),
         )  # fmt: skip
+        _UNDER_WAY.discard(self)
         self._future.set_result(run)
         self._tell()
 

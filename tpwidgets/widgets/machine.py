@@ -1,7 +1,6 @@
 """What this machine can resolve: a line, and a button that has it measured again."""
 
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +10,6 @@ from ..errors import SettingsError
 from ..measurement import under_way
 from ..run import escape
 from ..selfcheck import BACKGROUND
-
-_LINGER_S = 1.0
-"""How long the thread of a measurement that has ended may still be seen."""
 
 
 class MachineCheck(w.Box):
@@ -88,9 +84,6 @@ class MachineCheck(w.Box):
             self._enable()
 
     def _begin(self, concurrency: int) -> bool:
-        until = time.monotonic() + _LINGER_S
-        while under_way() and time.monotonic() < until:
-            time.sleep(0.02)
         with self._lock:
             if self._measuring or under_way():
                 return False
