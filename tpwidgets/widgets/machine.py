@@ -49,9 +49,11 @@ class MachineCheck(w.Box):
         self._enable()
 
     def ready(self) -> None:
-        """Let the button be pressed again."""
+        """Let the button be pressed again, and make up for a first check that gave way."""
         self._measuring = False
         self._enable()
+        if BACKGROUND.found is None:
+            self.once()
 
     def _enable(self) -> None:
         self._button.disabled = self._measuring or self._checking
