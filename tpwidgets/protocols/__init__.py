@@ -1,6 +1,6 @@
 """One small file per wire protocol: a request body out, token events in.
 
-A new protocol is a class with the members of `base.WireProtocol` and a row in `PROTOCOLS`.
+A new protocol is a subclass of `base.WireProtocol` and a row in `PROTOCOLS`.
 """
 
 from .base import WireProtocol, error_message, without_secrets

@@ -5,7 +5,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from .base import error_message
+from .base import WireProtocol, error_message
 from .outcome import Outcome, Usage
 from .server_times import server_times_from_body
 
@@ -77,7 +77,7 @@ _plain_chat = msgspec.json.Decoder(_Plain[_ChatChoice]).decode
 _plain_completion = msgspec.json.Decoder(_Plain[_TextChoice]).decode
 
 
-class _OpenAI:
+class _OpenAI(WireProtocol):
     """What both protocols share: everything but where prompt and text stand."""
 
     def body(self, model: str, prompt: str, output_tokens: int) -> dict[str, Any]:
@@ -121,7 +121,9 @@ class Chat(_OpenAI):
     """POST {base}/chat/completions."""
 
     name = "chat"
+    title = "OpenAI chat completions"
     path = "chat/completions"
+    batch = "n"
     prompt_at: tuple[str | int, ...] = ("messages", 0, "content")
 
     def plain_text(self, event: bytes) -> str:
@@ -144,7 +146,9 @@ class Completions(_OpenAI):
     """POST {base}/completions."""
 
     name = "completions"
+    title = "OpenAI completions"
     path = "completions"
+    batch = "prompts"
     prompt_at: tuple[str | int, ...] = ("prompt",)
 
     def plain_text(self, event: bytes) -> str:

@@ -40,6 +40,8 @@ class Outcome(ServerTimes):
     first_count: int | None = None
     """The server's running count of output tokens at the first token chunk, if it keeps one."""
     reasoning_chunks: int = 0
+    items: int | None = None
+    """How many items (embeddings, say) an answer holds that isn't streamed."""
     first_chunk_tokens: int = 1
     """Tokens that came with the first token chunk, or before it unseen; set by `close`."""
 

@@ -6,7 +6,6 @@ import msgspec
 
 from .base import WireProtocol
 from .outcome import Outcome
-from .sse import EventParser
 
 _BEGINNING = 100
 _MISSES = 8
@@ -23,7 +22,12 @@ class StreamReader:
         """How the body begins."""
         self._read, self._plain_text = protocol.read, protocol.plain_text
         self._misses = 0
-        self._parser = EventParser()
+        self._parser = protocol.parser()
+
+    @property
+    def dropped(self) -> bool:
+        """Whether an event was too long to be kept."""
+        return self._parser.dropped
 
     def feed(self, chunk: bytes, stamp_ns: int) -> None:
         """Take one read's body bytes and the moment at which they arrived."""
@@ -37,7 +41,7 @@ class StreamReader:
         for event, stamp in self._parser.finish(stamp_ns):
             self._take(event, stamp)
         if self._parser.dropped:
-            self.outcome.malformed = "an event longer than a server has any reason to send"
+            self.outcome.malformed = "an event too long for any token"
         self.outcome.close()
         return self.outcome
 
@@ -67,10 +71,18 @@ class StreamReader:
                     return
                 # msgspec is five times as fast and stricter: what it refuses (NaN, half a surrogate
                 # pair, a BOM) has another chance, since servers send it
-                said = json.loads(event)
+                try:
+                    said = json.loads(event)
+                except UnicodeDecodeError:  # a text cut amid a character is a token all the same
+                    said = json.loads(event.decode("utf-8", "replace"))
             self._read(said, stamp, outcome)
         except (
             ValueError, LookupError, TypeError, AttributeError, RecursionError
         ) as error:  # fmt: skip
             # whatever shape the data has: it is a result ("malformed"), not our crash
-            outcome.malformed = outcome.malformed or f"{type(error).__name__} in {event[:80]!r}"
+            outcome.malformed = outcome.malformed or _unreadable(error, event)
+
+
+def _unreadable(error: Exception, event: bytes) -> str:
+    what = "no JSON" if isinstance(error, ValueError) else "not of this protocol"
+    return f"an event that is {what}: {event[:80].decode('utf-8', 'replace')!r}"
