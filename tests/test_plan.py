@@ -140,7 +140,7 @@ def test_a_level_at_which_everything_failed():
     refused = Sample("a", 0, 64, status="refused", message="connection refused", ended_ms=5.0)
     failed = operating_point([refused], Window(64, 0.0, 1.0))
     assert answer([failed]) == (
-        "No answer: at 64 concurrent, every request failed: refused (connection refused)."
+        "No answer: at 64 concurrent, every request failed: no connection (connection refused)."
     )
     assert answer([*FLAT_TTFT, failed]).endswith("still rising at 16; every request failed at 64.")
     empty = operating_point([], Window(4, 0.0, 1.0))

@@ -20,7 +20,7 @@ from hostile import END, PATIENCE_S, STREAM, Peer, Server, answer, chunk, respon
 
 from tpwidgets.engine import transport as module
 from tpwidgets.engine.connection import Connection
-from tpwidgets.engine.exchange import Exchange
+from tpwidgets.engine.exchange import BrokenOff, Exchange
 from tpwidgets.engine.selector import InlineSelector
 from tpwidgets.engine.stamps import KERNEL_STAMPS, Clock, keep_stamping
 from tpwidgets.engine.transport import StampedTransport
@@ -92,17 +92,17 @@ Reads = list[tuple[bytes, int]]
 """The pieces of a body and their stamps."""
 
 
-def request_to(url: str, content: bytes = b"{}", timeout_s: float = PATIENCE_S) -> httpx.Request:
-    timeout = httpx.Timeout(timeout_s).as_dict()
+def request_to(url: str, content: bytes = b"{}") -> httpx.Request:
+    timeout = httpx.Timeout(PATIENCE_S).as_dict()
     return httpx.Request("POST", url, content=content, extensions={"timeout": timeout})
 
 
 async def post(
-    transport: StampedTransport, server: Server, content: bytes = b"{}", **more: Any
+    transport: StampedTransport, server: Server, content: bytes = b"{}"
 ) -> tuple[bytes, Exchange, Reads]:
     """Post and read; return the body, the exchange and the body's reads."""
     reads: Reads = []
-    request = request_to(server.url, content, **more)
+    request = request_to(server.url, content)
     request.extensions["on_body"] = lambda exchange, data: reads.append((data, exchange.last_ns))
     exchange = await transport.send(request)
     return b"".join(exchange.body), exchange, reads
@@ -365,33 +365,43 @@ def test_a_name_that_leads_nowhere_is_a_connect_error(host: str) -> None:
     in_loop(main())
 
 
-def test_silence_is_a_read_timeout_and_closes_the_connection() -> None:
-    closed = threading.Event()
+@pytest.mark.parametrize("said", [b"", STREAM, STREAM + chunk(token())])
+def test_who_waits_may_break_off_and_the_connection_is_closed(said: bytes) -> None:
+    asked, closed = threading.Event(), threading.Event()
 
     def script(peer: Peer) -> None:
         peer.request()
+        peer.send(said)
+        asked.set()
         peer.gone()
         closed.set()
 
     async def use(transport: StampedTransport, server: Server) -> None:
-        with pytest.raises(httpx.ReadTimeout):
-            await post(transport, server, timeout_s=0.05)
+        def on_wait(exchange: Exchange) -> None:
+            if asked.is_set() and exchange.answered == bool(said):
+                exchange.end(BrokenOff("timeout", "enough"))
+
+        request = request_to(server.url)
+        request.extensions["on_wait"] = on_wait
+        with pytest.raises(BrokenOff, match="enough"):
+            await transport.send(request)
+        assert await asyncio.to_thread(closed.wait, PATIENCE_S)
 
     run(script, use)
-    assert closed.wait(PATIENCE_S)
 
 
-def test_silence_amid_the_body_is_a_read_timeout() -> None:
-    def script(peer: Peer) -> None:
-        peer.request()
-        peer.send(STREAM + chunk(token()))
-        peer.gone()
+def test_a_connection_whose_answer_was_broken_off_is_not_used_again() -> None:
+    """Though what was read last held the answer's end."""
 
     async def use(transport: StampedTransport, server: Server) -> None:
-        with pytest.raises(httpx.ReadTimeout):
-            await post(transport, server, timeout_s=0.5)
+        request = request_to(server.url)
+        request.extensions["on_body"] = lambda exchange, _: exchange.end(BrokenOff("x", "enough"))
+        with pytest.raises(BrokenOff):
+            await transport.send(request)
+        _, exchange, _ = await post(transport, server)
+        assert not exchange.reused
 
-    run(script, use)
+    run(repeat(OK, OK), use)
 
 
 @pytest.mark.parametrize("said", [b"", STREAM, STREAM + chunk(token())])

@@ -6,6 +6,7 @@ from typing import Any
 from .meter import Live, Meter
 from .samples import Sample, Window
 from .timeline import Timeline
+from .verdict import why
 
 
 class Gathered:
@@ -43,6 +44,8 @@ class Gathered:
             conditions["stamps"] = ", ".join(sorted({s.stamp for s in self.samples}))
         if self.note:
             conditions["failures"] = self.note
+        if self.broken:
+            conditions["notes"] = [*conditions.get("notes", []), f"ended early: {self.broken}"]
         return conditions
 
     def take(self, message: dict[str, Any]) -> bool:
@@ -53,7 +56,7 @@ class Gathered:
                 self.samples.append(sample)
                 if sample.status not in ("ok", "stopped"):
                     self.errors += 1
-                    self.note = self.note or sample.message or sample.status
+                    self.note = self.note or why(sample)
             elif "window" in message:
                 window = Window(**message["window"])
                 self.windows.append(window)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from math import inf
 
 from .samples import Sample, Window
 from .words import count, duration, measured, percent
@@ -57,16 +58,49 @@ def judge(
     if not n and not failed:
         notes.append("no request ended inside the window: count for more seconds")
     if failed:
-        what = "every request" if not n else f"{failed} of {n + failed} requests"
-        notes.append(f"{what} failed: {_commonest(failures)}")
+        notes += _failed(row, failures)
     merged = measured(row, "merged_pct")
     if merged is not None and merged > MERGED_PCT:
         notes.append(f"{percent(merged)} of chunks arrived together with another")
     return bool(reasons), "; ".join(notes)
 
 
-def _commonest(failures: Sequence[Sample]) -> str:
-    status = Counter(s.status for s in failures).most_common(1)[0][0]
-    message = next((s.message for s in failures if s.status == status and s.message), "")
-    words = status.replace("_", " ")
-    return f"{words} ({message.splitlines()[0][:120]})" if message.strip() else words
+def _failed(row: Mapping[str, object], failures: Sequence[Sample]) -> list[str]:
+    """Say how many failed of what, the commonest kind first, and what that makes of TTFT."""
+    n, failed = int(measured(row, "n") or 0), len(failures)
+    kinds = Counter(_kind(sample) for sample in failures).most_common(3)
+    said = []
+    for kind, times in kinds:
+        alike = [sample for sample in failures if _kind(sample) == kind]
+        first = next((sample for sample in alike if sample.message), alike[0])
+        said.append(why(first) if len(kinds) == 1 else f"{times} {why(first)}")
+    what = "every request" if not n else f"{failed} of {n + failed} requests"
+    notes = [f"{what} failed: {', '.join(said)}"]
+    p95 = row.get("ttft_p95_incl_failures_ms")
+    if n and isinstance(p95, float):
+        took = duration(p95) if p95 != inf else "endless"
+        notes.append(f"failures counted as endless, TTFT p95 is {took}")
+    return notes
+
+
+def _kind(sample: Sample) -> tuple[str, int | None]:
+    return sample.status, sample.http_status
+
+
+_WORDS = {
+    "rate_limited": "rate-limited",
+    "timeout": "timed out",
+    "disconnected": "cut off",
+    "malformed": "not understood",
+    "refused": "no connection",
+}
+
+
+def why(sample: Sample) -> str:
+    """Say why a request failed: ``HTTP 503 (overloaded)``, ``timed out (no token within 60 s)``."""
+    words = _WORDS.get(sample.status, sample.status.replace("_", " "))
+    if sample.status == "http_error" and sample.http_status:
+        in_stream = sample.http_status == 200
+        words = "an error in the stream" if in_stream else f"HTTP {sample.http_status}"
+    message = sample.message.strip()
+    return f"{words} ({message.splitlines()[0][:200]})" if message else words

@@ -10,12 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..samples import Sample, Window
+from .breaker import Breaker
 
 _STAGGER_S = 0.02
 _STAGGER_MAX_S = 1.0
 """New users start so far apart, all within a second: an opening burst is no steady state."""
-_FAILURE_PAUSE_S = 0.25
-"""A user whose request failed waits at least so long: nobody must be hammered."""
 
 
 @dataclass(slots=True)
@@ -34,12 +33,14 @@ class ClosedLoop:
     ----------
     request : callable
         ``await request(slot)`` makes one request and returns ``(sample, pause_s)``: how long the
-        user has to wait before the next one, as the server asked (Retry-After), else 0.
+        server asked the user to wait before the next one (Retry-After), else 0.
     now : callable
         Seconds on the worker's clock.
     emit : callable
         Takes messages: ``{"sample": …}``, ``{"window": …}``,
         ``{"level_over": True}``, ``{"broken": …}``, ``{"idle": True}``.
+    breaker : Breaker
+        Tells when failures end it all, and how long a user waits after one.
     """
 
     def __init__(
@@ -47,8 +48,9 @@ class ClosedLoop:
         request: Callable[[int], Awaitable[tuple[Sample, float]]],
         now: Callable[[], float],
         emit: Callable[[dict[str, Any]], None],
+        breaker: Breaker,
     ) -> None:
-        self._request, self._now, self._emit = request, now, emit
+        self._request, self._now, self._emit, self._breaker = request, now, emit, breaker
         self._slots: dict[int, asyncio.Task[None]] = {}
         self._pausing: set[int] = set()
         self._size = 0
@@ -57,7 +59,6 @@ class ClosedLoop:
         self._window: Window | None = None
         self._closed = False
         self._counted = 0
-        self._failures = 0
         self._over = False
         self._finishing = self._idle_told = False
         self._in_flight = 0
@@ -75,7 +76,7 @@ class ClosedLoop:
         self._level, self._size = level, level.concurrency
         self._refilled.clear()
         self._closed = self._over = False
-        self._failures = 0
+        self._breaker.set_users(self._size)
         self._wake_retired()
         fresh = (i for i in range(self._size) if i not in self._slots)
         for order, slot in enumerate(fresh):
@@ -121,6 +122,7 @@ class ClosedLoop:
     # -- users ---------------------------------------------------------------------------------
 
     async def _user(self, slot: int, delay_s: float) -> None:
+        failures = 0
         try:
             while slot < self._size:
                 if delay_s:
@@ -130,13 +132,13 @@ class ClosedLoop:
                     if slot >= self._size:
                         break
                 self._moved(+1)
-                sample, delay_s = await self._request(slot)
+                sample, asked_s = await self._request(slot)
                 self._moved(-1)
-                self._ended(sample)
+                self._ended(sample, asked_s)
                 if sample.status == "stopped":
                     break
-                if sample.status != "ok":
-                    delay_s = max(delay_s, _FAILURE_PAUSE_S)
+                failures = 0 if sample.status == "ok" else failures + 1
+                delay_s = self._breaker.pause_s(failures, asked_s) if failures else 0.0
         finally:
             self._pausing.discard(slot)
             del self._slots[slot]
@@ -162,7 +164,7 @@ class ClosedLoop:
         self._area += self._in_flight * (now - self._changed_s)
         self._changed_s = now
 
-    def _ended(self, sample: Sample) -> None:
+    def _ended(self, sample: Sample, asked_s: float) -> None:
         sample.concurrency = self._level.concurrency
         window = self._window
         if window is not None and sample.ended_s > window.start_s and sample.status != "stopped":
@@ -171,15 +173,12 @@ class ClosedLoop:
         elif not self._size or self._closed:
             sample.phase = "cooldown"
         self._emit({"sample": sample})
-        if sample.status in ("ok", "rate_limited"):
-            self._failures = 0
-        elif sample.status != "stopped":
-            self._failures += 1
-            if self._size and self._failures >= max(8, 2 * self._level.concurrency):
-                self._emit({"broken": sample.message or sample.status})
-                self.close_window("every request failed")
-                self.finish()
-                return
+        broken = self._breaker.verdict(sample, asked_s)
+        if broken and self._size:
+            self._emit({"broken": broken})
+            self.close_window("ended early")
+            self.finish()
+            return
         if sample.slot < self._size:
             self._refilled.add(sample.slot)
         if window is None:

@@ -7,12 +7,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+class BrokenOff(Exception):  # noqa: N818 - it is no error of ours
+    """We broke off an answer: `status` is what becomes of its sample, the message says why."""
+
+    def __init__(self, status: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class Exchange:
     """One request and its response, as they pass over a connection."""
 
     __slots__ = (
         "_ended", "answered", "body", "complete", "connect_ns", "dns_ns", "error", "headers",
-        "headers_ns", "last_ns", "late_ns", "on_body", "reused", "sent_ns", "stamp",
+        "headers_ns", "last_ns", "late_ns", "on_body", "on_wait", "reused", "sent_ns", "stamp",
         "status", "tcp_ns", "tls_ns", "written_ns",
     )  # fmt: skip
 
@@ -23,6 +31,8 @@ class Exchange:
         self.on_body: Callable[[Exchange, bytes], bool] | None = None
         """Called for each piece of the body as it comes, with `last_ns` its stamp; returns whether
         it has taken the piece, which is not kept then."""
+        self.on_wait: Callable[[Exchange], None] | None = None
+        """Called a few times a second until the answer is complete; may `end` it."""
         self.sent_ns = self.written_ns = self.headers_ns = self.last_ns = 0
         self.late_ns = 0
         """How long bytes lay in the socket before we read them, at worst."""

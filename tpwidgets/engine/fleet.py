@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from ..masking import Mask
 from .process import LocalWorker
 
 _USERS_PER_WORKER = 256
@@ -34,8 +35,8 @@ def usable_cores() -> int:
 class _Member:
     """What is known of one worker."""
 
-    def __init__(self, hide: tuple[str, ...]) -> None:
-        self.worker = LocalWorker(hide)
+    def __init__(self, mask: Mask) -> None:
+        self.worker = LocalWorker(mask)
         self.users = self.first_slot = 0
         self.live: dict[str, Any] | None = None
         self.window: dict[str, Any] | None = None
@@ -54,14 +55,14 @@ class Fleet:
 
     Parameters
     ----------
-    hide : tuple of str
-        Environment variables that workers must not inherit.
+    mask : Mask
+        What workers must not inherit in any environment variable.
     cores : int
         How many workers there may be, at most; None: one for each core that we may use.
     """
 
-    def __init__(self, hide: tuple[str, ...] = (), cores: int | None = None) -> None:
-        self._hide, self._cores = hide, cores or usable_cores()
+    def __init__(self, mask: Mask, cores: int | None = None) -> None:
+        self._mask, self._cores = mask, cores or usable_cores()
         self._told: queue.SimpleQueue[tuple[_Member, dict[str, Any] | None]] = queue.SimpleQueue()
         self._members: list[_Member] = []
         self._assignment: dict[str, Any] = {}
@@ -121,7 +122,7 @@ class Fleet:
             member.worker.send(self._part(len(self._members) - 1))
 
     def _add(self) -> _Member:
-        member = _Member(self._hide)
+        member = _Member(self._mask)
         member.left = [None] * len(self._leaving)
         self._members.append(member)
 

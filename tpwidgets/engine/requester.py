@@ -1,12 +1,11 @@
 """One request of one user: its bytes out, its bytes back, and the sample that comes of it."""
 
 import asyncio
-import email.utils
+import http
 import json
 import random
 import time
 from array import array
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import httpx
 
 from .. import __version__
+from ..masking import Mask
 from ..protocols import (
     PROTOCOLS,
     Outcome,
@@ -21,21 +21,15 @@ from ..protocols import (
     StreamReader,
     error_message,
     server_times_from_headers,
-    without_secrets,
 )
 from ..samples import Sample
-from ..workload import prompt
-from .exchange import Exchange
+from ..workload import prompt, put
+from .exchange import BrokenOff, Exchange
+from .incoming import Incoming
 from .selector import InlineSelector
 from .stamps import KERNEL_STAMPS, Clock
+from .throttle import THROTTLES, limits_told, pause_s
 from .transport import StampedTransport
-
-_ENOUGH = 64 * 1024
-"""So much of an error is enough."""
-_DEFAULT_PAUSE_S = 1.0
-"""How long a user waits after a 429 that does not say."""
-_MAX_PAUSE_S = 60.0
-
 
 _SERVER_TIMES = [field.name for field in fields(ServerTimes)]
 
@@ -54,9 +48,11 @@ class Requester:
         self._prompt_at: list[Any] = assignment["prompt_at"]
         self._words: int = assignment["words"]
         self._instructed: bool = assignment["instructed"]
+        self._prefix: str = assignment["prefix"]
+        self._batch: int = assignment["batch"]
         self._output_tokens: int = assignment["output_tokens"]
         self._timeout_s: float = assignment["timeout_s"]
-        self._secrets: dict[str, str] = assignment["headers"] | dict(self._url.params)
+        self._mask = Mask([*assignment["headers"].items(), *self._url.params.multi_items()])
         self._run = assignment["run"]
         self._rng = random.Random(assignment["seed"])
         self._number = 0
@@ -94,51 +90,46 @@ class Requester:
         await self._transport.aclose()
 
     def _content(self) -> bytes:
-        *path, last = self._prompt_at
-        place: Any = self._body
-        for key in path:
-            place = place[key]
-        place[last] = prompt(self._words, self._rng, instructed=self._instructed)
+        several = self._protocol.batch == "prompts" and self._batch > 1
+        prompts = [self._prompt() for _ in range(self._batch if several else 1)]
+        put(self._body, self._prompt_at, prompts if several else prompts[0])
         return json.dumps(self._body).encode()
+
+    def _prompt(self) -> str:
+        return prompt(self._words, self._rng, instructed=self._instructed, prefix=self._prefix)
 
     async def __call__(self, slot: int) -> tuple[Sample, float]:
         """Make one request; return its sample and how long the server asks the user to wait."""
         self._number += 1
         sample = Sample(
-            f"{self._run}-{self._number}", slot, 0, requested_tokens=self._output_tokens
-        )
-        reader = StreamReader(self._protocol)
-        refusal = bytearray()
+            f"{self._run}-{self._number}", slot, 0,
+            requested_tokens=self._output_tokens * self._batch if self._protocol.streamed else 0,
+            items=self._batch,
+        )  # fmt: skip
+        incoming = Incoming(self._protocol, self._output_tokens * self._batch, self._timeout_s)
+        reader = incoming.reader
         self._reading.add(reader)
-
-        def on_body(exchange: Exchange, data: bytes) -> bool:
-            # Events are read as they come: that costs a stamp nothing where the kernel makes it,
-            # and a stream's end brings no burst of work that would delay other streams.
-            if exchange.status == 200:
-                reader.feed(data, exchange.last_ns)
-            elif len(refusal) < _ENOUGH:
-                refusal.extend(data)
-            return True
-
         request = httpx.Request(
             "POST",
             self._url,
             headers={**self._headers, "x-request-id": sample.request_id},
             content=self._content(),
-            extensions={**self._extensions, "on_body": on_body, "slot": slot},
-        )
+            extensions={
+                **self._extensions, "on_body": incoming.on_body, "on_wait": incoming.on_wait,
+                "slot": slot,
+            },
+        )  # fmt: skip
         called_ns = time.perf_counter_ns()
-        pause_s = 0.0
-        times = ServerTimes()
         try:
-            exchange = await self._transport.send(request)
-            times = server_times_from_headers(exchange.header_fields)
-            if exchange.status != 200:
-                pause_s = _refused(sample, exchange, bytes(refusal))
+            await self._transport.send(request)
         except asyncio.CancelledError:
             sample.status = "stopped"
+        except BrokenOff as off:
+            sample.status, sample.message = off.status, str(off)
         except httpx.TimeoutException as error:
             sample.status, sample.message = "timeout", str(error)
+        except httpx.RemoteProtocolError as error:
+            sample.status, sample.message = "malformed", str(error)
         except httpx.ConnectError as error:
             sample.status, sample.message = "refused", str(error)
         except Exception as error:  # noqa: BLE001 - a request that can't be made is a sample too
@@ -146,22 +137,25 @@ class Requester:
         finally:
             self._reading.discard(reader)
             self._chunks += len(reader.outcome.token_ns)
-        self._fill(sample, request, reader, called_ns)
-        times.note(reader.outcome)  # what the body says is finer than the headers
-        for name in _SERVER_TIMES:
-            setattr(sample, name, getattr(times, name))
-        sample.message = without_secrets(sample.message, self._secrets)
-        return sample, pause_s
+        exchange: Exchange | None = request.extensions.get("exchange")
+        self._fill(sample, exchange, incoming, called_ns)
+        asked_s = 0.0
+        if exchange is not None:
+            times = server_times_from_headers(exchange.header_fields)
+            times.note(reader.outcome)  # what the body says is finer than the headers
+            for name in _SERVER_TIMES:
+                setattr(sample, name, getattr(times, name))
+            if exchange.status not in (0, 200) and sample.status != "stopped":
+                asked_s = _refused(sample, exchange, bytes(incoming.refusal))
+        sample.message = self._mask(sample.message)
+        if sample.finish_reason:
+            sample.finish_reason = self._mask(sample.finish_reason)
+        return sample, asked_s
 
     def _fill(
-        self,
-        sample: Sample,
-        request: httpx.Request,
-        reader: StreamReader,
-        called_ns: int,
+        self, sample: Sample, exchange: Exchange | None, incoming: Incoming, called_ns: int
     ) -> None:
         now_ns = time.perf_counter_ns()
-        exchange: Exchange | None = request.extensions.get("exchange")
         sent_ns = exchange.sent_ns if exchange is not None else called_ns
         sample.sent_s = (sent_ns - self._epoch_ns) / 1e9
         sample.ended_ms = (now_ns - sent_ns) / 1e6
@@ -180,12 +174,14 @@ class Requester:
         if exchange.headers_ns:
             sample.headers_ms = (exchange.headers_ns - sent_ns) / 1e6
         if exchange.status == 200:
-            outcome = reader.finish(exchange.last_ns or now_ns)
-            if outcome.done and sample.status in ("timeout", "disconnected"):
-                # the answer was whole; what broke is only the connection after it
+            before_the_end = incoming.reader.outcome.malformed
+            outcome = incoming.reader.finish(exchange.last_ns or now_ns)
+            if incoming.whole and sample.status in ("timeout", "disconnected", "malformed"):
+                # what broke is only the connection after the answer, amid its usage at worst
                 sample.status, sample.message = "ok", ""
+                outcome.malformed = before_the_end
             if sample.status == "ok":
-                _judge(sample, outcome, reader.begun)
+                _judge(sample, outcome, incoming.reader.begun)
                 sample.ended_ms = ((exchange.last_ns or now_ns) - sent_ns) / 1e6
             _record(sample, outcome, sent_ns)
             if outcome.merged and exchange.stamp == "kernel":
@@ -213,12 +209,19 @@ def _judge(sample: Sample, outcome: Outcome, begun: bytes) -> None:
         sample.status, sample.message = "http_error", outcome.error
     elif outcome.malformed:
         sample.status, sample.message = "malformed", outcome.malformed
-    elif not outcome.token_ns:
+    elif not (outcome.token_ns or outcome.items):
         sample.status = "malformed"
-        whole = begun.lstrip()[:1] in (b"{", b"<")
-        sample.message = "answered without streaming" if whole else "an empty stream: no token came"
-    elif not outcome.done and outcome.finish_reason is None:
+        sample.message = _instead_of_a_stream(begun.lstrip())
+    elif not outcome.done and outcome.finish_reason is None and outcome.items is None:
         sample.status, sample.message = "disconnected", "the stream ended before the answer did"
+
+
+def _instead_of_a_stream(begun: bytes) -> str:
+    if begun[:1] == b"<":
+        return error_message(begun)
+    if begun[:1] in (b"{", b"["):
+        return "answered without streaming"
+    return "an empty stream: no token came"
 
 
 def _record(sample: Sample, outcome: Outcome, sent_ns: int) -> None:
@@ -231,30 +234,23 @@ def _record(sample: Sample, outcome: Outcome, sent_ns: int) -> None:
     sample.prompt_tokens, sample.cached_tokens = usage.prompt_tokens, usage.cached_tokens
     sample.output_tokens, sample.reasoning_tokens = usage.output_tokens, usage.reasoning_tokens
     sample.first_chunk_tokens = outcome.first_chunk_tokens
-    if not sample.output_tokens:  # a server that reports 0 did not count
+    if outcome.items is not None:
+        sample.items = outcome.items
+    elif not sample.output_tokens:  # a server that reports 0 did not count
         sample.token_source = "chunks"  # noqa: S105
         sample.output_tokens = len(outcome.token_ns)
 
 
 def _refused(sample: Sample, exchange: Exchange, body: bytes) -> float:
-    sample.message = error_message(body)
-    if exchange.status != 429:
-        sample.status = "http_error"
-        return 0.0
-    sample.status = "rate_limited"
-    return retry_after_s(exchange.header_fields)
-
-
-def retry_after_s(headers: Mapping[str, str]) -> float:
-    """Return how long a 429 asks to wait, in seconds (RFC 9110 10.2.3; at most a minute)."""
-    said = headers.get("retry-after-ms")
-    with suppress(ValueError, TypeError):
-        if said is not None:
-            return min(max(float(said) / 1000, 0.0), _MAX_PAUSE_S)
-    said = headers.get("retry-after", "")
-    with suppress(ValueError):
-        return min(max(float(said), 0.0), _MAX_PAUSE_S)
-    with suppress(ValueError, TypeError):
-        until = email.utils.parsedate_to_datetime(said).timestamp()
-        return min(max(until - time.time(), 0.0), _MAX_PAUSE_S)
-    return _DEFAULT_PAUSE_S
+    """Fill in what came of a request under another status than 200; return the pause asked for."""
+    status, headers = exchange.status, exchange.header_fields
+    sample.status = "rate_limited" if status == 429 else "http_error"
+    said = error_message(body, 200)
+    if 300 <= status < 400:
+        said = "it redirects to another address, and a key is not taken along"
+    if not said:
+        with suppress(ValueError):
+            said = http.HTTPStatus(status).phrase
+    limits = limits_told(headers) if status in THROTTLES else ""
+    sample.message = "; ".join(filter(None, (said, limits)))
+    return pause_s(status, headers, body.decode("utf-8", "replace")) if status in THROTTLES else 0.0

@@ -7,19 +7,24 @@ stamps too.
 """
 
 import asyncio
+import os
+import socket
 import ssl
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
 from .connection import Connection
-from .exchange import Exchange
+from .exchange import BrokenOff, Exchange
 from .selector import InlineSelector
 from .stamps import Clock, keep_stamping
 
 _SWEEP_S = 0.25
+_STALE_S = 1.0
+"""A kept connection that dies within so long of a request was closed before it came."""
 _STREAMS_PER_POOL = 8
 """httpcore's pool does work for every open connection at each request: keep pools small."""
 
@@ -37,7 +42,8 @@ class StampedTransport:
         self._clock, self._selector = clock, selector
         self._trust_env = trust_env
         self._idle: dict[tuple[str, str, int], list[Connection]] = {}
-        self._busy: dict[Exchange, tuple[Connection, float]] = {}
+        self._busy: dict[Exchange, Callable[[], None]] = {}
+        """What is under way, and how to break it off."""
         self._direct: dict[tuple[str, str, int], bool] = {}
         self._pools: dict[int, httpx.AsyncHTTPTransport] = {}
         self._ssl: ssl.SSLContext | None = None
@@ -80,13 +86,15 @@ class StampedTransport:
     async def send(self, request: httpx.Request) -> Exchange:
         """Send one request, wait for the answer's end and return what passed.
 
-        Of the request's extensions it honours ``timeout`` (``connect``, and ``read`` as the longest
-        silence) and ``on_body``, which becomes the exchange's.
+        Of the request's extensions it honours ``timeout`` (``connect`` only), and ``on_body`` and
+        ``on_wait``, which become the exchange's.
 
         Raises
         ------
         httpx.TransportError
             Whatever went wrong, in httpx's terms; what passed until then is in the exchange.
+        BrokenOff
+            What ``on_wait`` or ``on_body`` ended the exchange with.
         """
         if not self.direct(request.url):
             return await self._through_httpx(request)
@@ -94,20 +102,19 @@ class StampedTransport:
         data = _bytes(request)
         while True:
             connection, fresh = await self._connection(request.url, timeout.get("connect"))
-            exchange = Exchange(asyncio.get_running_loop())
-            request.extensions["exchange"] = exchange
-            exchange.on_body = request.extensions.get("on_body")
-            self._watch(exchange, connection, timeout.get("read"))
+            exchange = _exchange(request)
+            self._watch(exchange, connection.close)
             connection.start(exchange, data)
             try:
                 await exchange.finished()
             except OSError as error:
                 # A server may close a waiting connection just as we write to it. No byte came
                 # back, so it never took the request: send it again, once, on a fresh connection.
-                if not fresh and not exchange.answered:
+                stale = time.perf_counter_ns() - exchange.sent_ns < _STALE_S * 1e9
+                if stale and not fresh and not exchange.answered:
                     self._drop_idle(request.url)
                     continue
-                raise httpx.ReadError(str(error) or type(error).__name__) from None
+                raise httpx.ReadError(_plain(error)) from None
             except ValueError as error:
                 raise httpx.RemoteProtocolError(str(error)) from None
             finally:
@@ -123,8 +130,8 @@ class StampedTransport:
         for connections in self._idle.values():
             for connection in connections:
                 connection.close()
-        for connection, _ in self._busy.values():
-            connection.close()
+        for break_off in self._busy.values():
+            break_off()
         self._idle.clear()
         self._busy.clear()
         for pool in self._pools.values():
@@ -142,7 +149,7 @@ class StampedTransport:
             within = f" within {timeout_s:g} s" if timeout_s else ""
             raise httpx.ConnectTimeout(f"no connection{within}") from None
         except (OSError, UnicodeError) as error:  # UnicodeError: no host can be called that
-            raise httpx.ConnectError(str(error)) from None
+            raise httpx.ConnectError(_plain(error)) from None
         return connection
 
     async def _connection(self, url: httpx.URL, timeout_s: float | None) -> tuple[Connection, bool]:
@@ -166,34 +173,32 @@ class StampedTransport:
 
     def _done(self, url: httpx.URL, connection: Connection, exchange: Exchange) -> None:
         self._busy.pop(exchange, None)
-        if exchange.complete and connection.open:
+        if exchange.complete and exchange.error is None and connection.open:
             self._idle.setdefault(_origin(url), []).append(connection)
         else:
             connection.close()
 
-    def _watch(self, exchange: Exchange, connection: Connection, read_s: float | None) -> None:
-        self._busy[exchange] = (connection, read_s or float("inf"))
+    def _watch(self, exchange: Exchange, break_off: Callable[[], None]) -> None:
+        self._busy[exchange] = break_off
         if self._sweeper is None:
             self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
 
     def _sweep(self) -> None:
-        """Fail exchanges that have been silent for too long: one timer for all of them."""
-        now = time.perf_counter_ns()
-        for exchange, (connection, read_s) in list(self._busy.items()):
-            if not exchange.complete and now - exchange.last_ns > read_s * 1e9:
-                exchange.end(httpx.ReadTimeout(f"no byte for {read_s:g} s"))
-                connection.close()
+        """Ask those who wait for an answer whether they will go on: one timer for all of them."""
+        for exchange, break_off in list(self._busy.items()):
+            if exchange.on_wait is not None and not exchange.complete:
+                exchange.on_wait(exchange)
+                if exchange.complete:
+                    break_off()
         loop = asyncio.get_running_loop()
         self._sweeper = loop.call_later(_SWEEP_S, self._sweep) if self._busy else None
 
     # -- through httpx -------------------------------------------------------------------------
 
     async def _through_httpx(self, request: httpx.Request) -> Exchange:
-        exchange = Exchange(asyncio.get_running_loop())
-        request.extensions["exchange"] = exchange
+        exchange = _exchange(request)
         exchange.stamp = "httpx"
         exchange.reused = True
-        exchange.on_body = request.extensions.get("on_body")
         begun = exchange.sent_ns = time.perf_counter_ns()
 
         async def trace(event: str, _: Any) -> None:
@@ -207,13 +212,21 @@ class StampedTransport:
                 exchange.headers_ns = time.perf_counter_ns()
 
         request.extensions["trace"] = trace
-        response = await self._pool(request).handle_async_request(request)
-        exchange.status = response.status_code
-        exchange.headers = [(name.lower(), value) for name, value in response.headers.raw]
         try:
-            await _take_all(response, exchange)
+            async with asyncio.timeout(None) as limit:
+                self._watch(exchange, lambda: limit.reschedule(0.0))
+                response = await self._pool(request).handle_async_request(request)
+                exchange.status = response.status_code
+                exchange.headers = [(name.lower(), value) for name, value in response.headers.raw]
+                try:
+                    await _take_all(response, exchange)
+                finally:
+                    await response.aclose()
+        except TimeoutError:  # the sweeper broke it off
+            exchange.end(BrokenOff("stopped", ""))
         finally:
-            await response.aclose()
+            self._busy.pop(exchange, None)
+        await exchange.finished()
         return exchange
 
     def _pool(self, request: httpx.Request) -> httpx.AsyncHTTPTransport:
@@ -241,7 +254,28 @@ async def _take_all(response: httpx.Response, exchange: Exchange) -> None:
             turned, stamp = False, time.perf_counter_ns()
             loop.call_soon(turn)
         exchange.take(data, stamp)
+        if exchange.complete:  # who reads it has had enough
+            return
     exchange.end()
+
+
+def _exchange(request: httpx.Request) -> Exchange:
+    exchange = Exchange(asyncio.get_running_loop())
+    exchange.on_body = request.extensions.get("on_body")
+    exchange.on_wait = request.extensions.get("on_wait")
+    request.extensions["exchange"] = exchange
+    return exchange
+
+
+def _plain(error: Exception) -> str:
+    """Say in plain words what the system or TLS complains of."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {error.reason or error}"
+    if isinstance(error, OSError) and error.errno and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno)
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _origin(url: httpx.URL) -> tuple[str, str, int]:

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 from . import frames
+from .breaker import Breaker
 from .closed_loop import ClosedLoop, Level
 from .place import Busy, Place, go_first
 from .requester import Requester
@@ -77,7 +78,9 @@ class Worker:
         do = message.pop("do")
         if do == "assignment":
             self._requester = Requester(message, self._clock, self._selector)
-            self._loop = ClosedLoop(self._requester, self._requester.now, self._emit)
+            self._loop = ClosedLoop(
+                self._requester, self._requester.now, self._emit, Breaker(message["seed"])
+            )
             # What is there stays, and a request leaves next to no cycles behind: the collector
             # need not walk through thousands of reads amid a run.
             gc.collect()
