@@ -200,7 +200,10 @@ def test_failures_are_kept():
     assert point["error_rate"] == pytest.approx(0.1)
     assert point["ttft_p95_ms"] == pytest.approx(100)
     assert point["ttft_p95_incl_failures_ms"] == inf
-    assert point["note"] == "1 of 10 requests failed: rate limited (slow down)"
+    assert point["note"] == (
+        "1 of 10 requests failed: rate-limited (slow down); "
+        "failures counted as endless, TTFT p95 is endless"
+    )
 
 
 def test_failed_but_billed_requests_raise_the_bill():

@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Endpoint": "endpoints",
     "Explorer": "widgets",
+    "Key": "keys",
     "Measurement": "measurement",
     "Price": "cost",
     "Run": "run",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from .errors import MeasurementError as MeasurementError
     from .errors import SettingsError as SettingsError
     from .errors import TpwidgetsError as TpwidgetsError
+    from .keys import Key as Key
     from .measurement import Measurement as Measurement
     from .nesting import run_sync as run_sync
     from .run import Run as Run

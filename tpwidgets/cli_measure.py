@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .cost import Price
 from .errors import TpwidgetsError
+from .keys import Key
 
 if TYPE_CHECKING:
     from .run import Run
@@ -30,7 +31,10 @@ def add_measure(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     add("--timeout", type=float, default=60.0, dest="timeout_s", metavar="SECONDS",
         help="give up on a request after so long a silence (default: 60)")  # fmt: skip
     add("--protocol", help="chat or completions (default: found out)")
-    add("--api-key-env", metavar="NAME", help="the environment variable that holds the key")
+    key = parser.add_mutually_exclusive_group().add_argument
+    key("--api-key-env", metavar="NAME", help="the environment variable that holds the key")
+    key("--key-keyring", metavar="SERVICE/USER", help="the system keyring's entry that holds it")
+    key("--key-prompt", action="store_true", help="ask for the key")
     add("--price-output", type=float, metavar="USD", help="per 1M output tokens")
     add("--price-input", type=float, default=0.0, metavar="USD", help="per 1M input tokens")
     add("--price-hour", type=float, metavar="USD", help="per hour and replica of own hardware")
@@ -49,7 +53,7 @@ def measure(args: argparse.Namespace) -> int:
     settings: dict[str, Any] = {name: getattr(args, name) for name in names}
     try:
         price = _price(args)
-        run = run_measurement(args.endpoint, **settings, price=price)
+        run = run_measurement(args.endpoint, **settings, key=_key(args), price=price)
         _print(run)
         if args.save:
             print(f"Saved {run.save(args.save)}")
@@ -60,6 +64,15 @@ def measure(args: argparse.Namespace) -> int:
         print(f"tpwidgets: {error}", file=sys.stderr)
         return 1
     return 0 if run.state == "done" else 130
+
+
+def _key(args: argparse.Namespace) -> Key | None:
+    if args.key_prompt:
+        return Key.prompt()
+    if args.key_keyring is not None:
+        service, _, user = args.key_keyring.rpartition("/")
+        return Key.keyring(service, user)
+    return None
 
 
 def _price(args: argparse.Namespace) -> Price | None:

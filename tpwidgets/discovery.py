@@ -8,7 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from .endpoints import Endpoint, http_client
 from .errors import EndpointError
-from .refusals import refusal, sentences, whole
+from .refusals import masked, refusal, sentences, whole
 
 if TYPE_CHECKING:
     import httpx
@@ -100,8 +100,8 @@ def list_models(endpoint: Endpoint, timeout_s: float = 5.0) -> list[str]:
     EndpointError
         If nothing answers, or the key is missing or refused.
     """
-    with http_client(endpoint, timeout_s) as client:
-        return find_base(client, endpoint, timeout_s).models
+    with http_client(endpoint, timeout_s) as client, masked(endpoint) as mask:
+        return [mask(name) for name in find_base(client, endpoint, timeout_s).models]
 
 
 def scan(ports: dict[int, str] | None = None, timeout_s: float = 0.5) -> list[tuple[str, Endpoint]]:

@@ -2,15 +2,18 @@
 
 import base64
 import json
-import os
+import logging
 import re
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from .errors import EndpointError, SettingsError
+from .keys import Key, chosen
+from .masking import Mask, is_secret_name, looks_like_a_key, shown_url
 from .protocols import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -18,9 +21,9 @@ if TYPE_CHECKING:
 
     from .simulator import Simulation
 
-_KEY_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_PASSWORD_CUT = re.compile(r"[^:]*://(?!localhost)[^/?#@.]+:\d*[/?#][^@]*[^@/]@")
+"""A user and a password that has a character which ends a host: its rest would be shown."""
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-_SECRET_QUERY = re.compile(r"(?i).*(key|token|secret|password|signature|sig|auth)|code")
 
 
 @dataclass(frozen=True)
@@ -38,41 +41,47 @@ class Endpoint:
     protocol : {"chat", "completions"}, optional
         None: chat completions where the server has them.
     api_key_env : str, optional
-        The *name* of the environment variable that holds the key.
+        The *name* of the environment variable that holds the key: short for ``Key.env(name)``.
+    key : Key, optional
+        Where the key comes from: ``Key.env``, ``Key.keyring`` or ``Key.prompt``.
     headers, extra_body : dict, optional
         Sent with every request. Header values are masked wherever an endpoint is shown.
 
     Raises
     ------
     SettingsError
-        If the URL, the protocol or the variable's name can't be meant.
+        If the URL, the protocol or the key can't be meant.
     """
 
     url: str
     model: str | None = None
     protocol: str | None = None
-    api_key_env: str | None = None
+    api_key_env: str | None = field(default=None, repr=False)
     headers: dict[str, str] = field(default_factory=dict, repr=False)
     extra_body: dict[str, Any] = field(default_factory=dict)
     profile: str | None = None
     """The name of the simulated profile that answers here, if one does."""
     secret_query: str = field(default="", repr=False)
     """What was taken out of the URL's query because it looks like a key."""
+    key: Key | None = None
 
     def __post_init__(self) -> None:
         parts = _split(self.url)
         headers = _checked(self.headers)
+        key = chosen(self.key, self.api_key_env)
         if parts.username or parts.password:
             pair = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
             headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
         query = [item for item in parts.query.split("&") if item]
-        secret = [item for item in query if _SECRET_QUERY.fullmatch(item.partition("=")[0])]
+        secret = [item for item in query if is_secret_name(unquote(item.partition("=")[0]))]
         shown = "&".join(item for item in query if item not in secret)
         netloc, path = parts.netloc.rpartition("@")[2], parts.path.rstrip("/")
         for name, value in {
             "headers": headers,
             "url": urlunsplit((parts.scheme, netloc, path, shown, "")),
             "secret_query": "&".join(secret) or self.secret_query,
+            "key": key,
+            "api_key_env": key.variable if key is not None else None,
         }.items():
             object.__setattr__(self, name, value)
         try:
@@ -82,11 +91,6 @@ class Endpoint:
         if self.protocol is not None and self.protocol not in PROTOCOLS:
             raise SettingsError(
                 f"protocol must be one of {', '.join(PROTOCOLS)} (or None), not {self.protocol!r}."
-            )
-        if self.api_key_env is not None and not _KEY_NAME.fullmatch(self.api_key_env):
-            raise SettingsError(  # never echo it: it may be the key
-                "api_key_env takes the name of an environment variable (such as OPENAI_API_KEY), "
-                "not the key itself."
             )
 
     @property
@@ -103,30 +107,28 @@ class Endpoint:
         return self.url.split("://", 1)[1]
 
     def auth_headers(self) -> dict[str, str]:
-        """Return the headers that carry the key, read from the environment now.
+        """Return the headers that carry the key, which is read now.
 
         Raises
         ------
         EndpointError
-            If the variable is not set (kind ``missing_key``).
+            If there is no key where it should come from (kind ``missing_key``).
         """
-        if self.api_key_env is None:
+        if self.key is None:
             return dict(self.headers)
-        key = os.environ.get(self.api_key_env, "").strip()
-        if not key:
-            raise EndpointError(
-                f"The environment variable {self.api_key_env} is not set. Set it before Jupyter or "
-                "the script starts, or choose another one.",
-                "missing_key",
-            )
-        if not key.isprintable() or not key.isascii():
-            raise EndpointError(
-                f"The value of {self.api_key_env} has characters that no HTTP header can carry.",
-                "missing_key",
-            )
+        key = self.key.read()
         if any(name.lower() == "authorization" for name in self.headers):
             return dict(self.headers)
         return {"Authorization": f"Bearer {key}", **self.headers}
+
+    def mask(self) -> Mask:
+        """Return what takes this endpoint's secrets out of a text."""
+        sent = list(self.headers.items())
+        sent += [("key", item.partition("=")[2]) for item in self.secret_query.split("&")]
+        if self.key is not None:
+            with suppress(EndpointError):  # where there is none, none can be shown
+                sent.append(("key", self.key.read()))
+        return Mask(sent)
 
     def at(self, base: str, path: str) -> str:
         """Return base/path with the query behind it (Azure's ``api-version``, a key)."""
@@ -164,6 +166,10 @@ def _split(url: object) -> Any:
         ) from None
     if parts.scheme not in ("http", "https"):
         raise SettingsError(f"url must start with http:// or https://, not {parts.scheme}://.")
+    if _PASSWORD_CUT.match(text):
+        raise SettingsError(
+            "url can't be read: in a password, write / as %2F, ? as %3F, # as %23 and @ as %40."
+        )
     if not parts.hostname or " " in parts.netloc:
         raise SettingsError("url names no host: give one such as http://127.0.0.1:8000/v1.")
     return parts
@@ -185,6 +191,8 @@ def resolve(target: "str | Endpoint", **overrides: Any) -> Endpoint:
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     if isinstance(target, Endpoint):
+        if given.keys() & {"key", "api_key_env"}:  # the one replaces the other
+            given = {"key": None, "api_key_env": None} | given
         if "headers" in given:  # added to the endpoint's own, which may hold its password
             given["headers"] = {**target.headers, **_checked(given["headers"])}
         return replace(target, **given)
@@ -202,8 +210,9 @@ def resolve(target: "str | Endpoint", **overrides: Any) -> Endpoint:
     if name not in PROFILES:
         looks_like_url = re.search(r"[:/.]", name) or name == "localhost"
         if name and not looks_like_url:
+            shown = "what was given" if looks_like_a_key(name) else repr(name)
             raise SettingsError(
-                f"{name!r} is neither a URL nor a simulated profile ({', '.join(PROFILES)})."
+                f"{shown} is neither a URL nor a simulated profile ({', '.join(PROFILES)})."
             )
         return Endpoint(name, **given)
     with _starting:  # a dashboard asks from several threads at once
@@ -217,6 +226,7 @@ def http_client(endpoint: Endpoint, timeout_s: float) -> "httpx.Client":
     """Return an httpx client for probing `endpoint`: never a proxy for loopback, no redirects."""
     import httpx
 
+    logging.getLogger("httpx").addFilter(_without_secrets)
     try:
         return httpx.Client(
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0)),
@@ -232,3 +242,12 @@ def http_client(endpoint: Endpoint, timeout_s: float) -> "httpx.Client":
             "used. Name an http:// one, install httpx[socks] for SOCKS, or set NO_PROXY.",
             "unreachable",
         ) from None
+
+
+def _without_secrets(record: logging.LogRecord) -> bool:
+    """Mask the keys in the URLs that httpx logs."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            shown_url(str(arg)) if type(arg).__name__ == "URL" else arg for arg in record.args
+        )
+    return True

@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import TypeVar
+
+_Error = TypeVar("_Error", bound=BaseException)
 
 
 class TpwidgetsError(Exception):
@@ -44,3 +47,9 @@ def refuse_unknown(kwargs: Iterable[str], known: Sequence[str], where: str) -> N
         near = get_close_matches(name, known, n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(known)}."
         raise TypeError(f"{where} got an unexpected keyword argument {name!r}.{hint}")
+
+
+def bare(error: _Error) -> _Error:
+    """Return the error without its traceback and the errors behind it: these may hold a key."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from .endpoints import Endpoint
 from .errors import EndpointError
+from .masking import Mask
 from .protocols import Outcome, error_message
 
 if TYPE_CHECKING:
@@ -52,6 +53,20 @@ class sentences:  # noqa: N801 - reads as a statement
             "server's log.",
             "unreachable",
         ) from None
+
+
+class masked:  # noqa: N801 - reads as a statement
+    """Take what is secret out of an EndpointError: a server may quote a key that it refuses."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._mask = endpoint.mask()
+
+    def __enter__(self) -> Mask:
+        return self._mask
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, EndpointError):
+            raise EndpointError(self._mask(str(error)), error.kind) from None
 
 
 def _short(said: str) -> str:
@@ -99,10 +114,9 @@ def refusal(
     code, said = response.status_code, error_message(response.content)
     where = endpoint.label
     if code in (401, 403):
-        name = endpoint.api_key_env
         do = (
-            f"Check the value of {name}."
-            if name
+            f"Check the key ({endpoint.key.source})."
+            if endpoint.key is not None
             else "It wants a key: name the environment variable that holds it (api_key_env)."
         )
         return EndpointError(f"{where} refused access ({code}). {do}", "auth")

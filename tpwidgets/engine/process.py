@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from ..masking import Mask, is_key_variable
 from . import frames
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -24,12 +25,17 @@ class LocalWorker:
 
     Parameters
     ----------
-    hide : iterable of str
-        Environment variables that it must not inherit (the key travels in a frame).
+    mask : Mask
+        What it must not inherit in any environment variable: the key travels in a frame. Variables
+        with the name of a key are none of its business either.
     """
 
-    def __init__(self, hide: tuple[str, ...] = ()) -> None:
-        env = {name: value for name, value in os.environ.items() if name not in hide}
+    def __init__(self, mask: Mask) -> None:
+        env = {
+            name: value
+            for name, value in os.environ.items()
+            if not is_key_variable(name) and not mask.hides(value)
+        }
         # -P: never import from the directory that the notebook happens to be in
         if not _INSTALLED:  # site-packages must not come before the standard library
             paths = (str(_ROOT), env.get("PYTHONPATH", ""))

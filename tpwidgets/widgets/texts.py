@@ -38,7 +38,7 @@ STYLE = """<style>
 
 _NAMES = {
     "endpoint": "endpoint", "url": "URL", "model": "model", "server": "server",
-    "protocol": "protocol", "context_tokens": "context (tokens)", "api_key_env": "key from",
+    "protocol": "protocol", "context_tokens": "context (tokens)", "key_from": "key from",
     "extra_body": "extra body", "prompt_tokens_asked": "prompt asked (tokens)",
     "prompt_tokens_sent": "prompt sent (tokens)", "prompt_counted_by": "prompt counted by",
     "output_tokens_asked": "output asked (tokens)", "output_tokens_sent": "output sent (tokens)",
@@ -100,6 +100,8 @@ def as_code(endpoint: Endpoint, settings: Mapping[str, Any], price: Price | None
         value = getattr(endpoint, name)
         if value and not (name == "model" and endpoint.profile):
             given[name] = json.dumps(value)
+    if endpoint.key is not None and endpoint.api_key_env is None:
+        given["key"] = f"tp.{endpoint.key!r}"
     if endpoint.extra_body:
         given["extra_body"] = repr(endpoint.extra_body)
     if endpoint.headers:
