@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from .cost import Price
 from .endpoints import Endpoint, resolve
 from .errors import refuse_unknown
+from .keys import Key
 from .loads import Load, positive
 from .measurement import Measurement
 from .run import Run
@@ -23,11 +24,14 @@ def start(
     concurrency: "int | Iterable[int] | str" = (1, 4, 16),
     prompt_tokens: int = 256,
     output_tokens: int = 64,
+    batch: int = 1,
+    shared_prefix_tokens: int = 0,
     requests: int | None = None,
     seconds: float | None = None,
     timeout_s: float = 60.0,
     protocol: str | None = None,
     api_key_env: str | None = None,
+    key: Key | None = None,
     headers: dict[str, str] | None = None,
     extra_body: dict[str, Any] | None = None,
     price: Price | None = None,
@@ -45,6 +49,12 @@ def start(
         The levels to walk: ``16``, ``(1, 4, 16)`` or ``"1-64"`` (1, 2, 4 … 64).
     prompt_tokens, output_tokens : int
         Lengths as the server counts them.
+    batch : int
+        Items per request, each of these lengths: texts to embed, prompts in a list, or choices
+        (``n``).
+    shared_prefix_tokens : int
+        Let all prompts begin with the same so many tokens, so that a prefix cache can serve them.
+        0: they differ from the first word on, and none can.
     requests : int, optional
         Requests to count at each level. None: until the 95 % interval is within ±10 %.
     seconds : float, optional
@@ -54,7 +64,9 @@ def start(
     protocol : {"chat", "completions"}, optional
         None: found out.
     api_key_env : str, optional
-        The name of the environment variable that holds the key.
+        The name of the environment variable that holds the key: short for ``Key.env(name)``.
+    key : Key, optional
+        Where the key comes from: ``Key.env``, ``Key.keyring`` or ``Key.prompt``.
     headers, extra_body : dict, optional
         Sent with every request.
     price : Price, optional
@@ -73,9 +85,9 @@ def start(
     return Measurement(
         resolve(
             endpoint, model=model, protocol=protocol, api_key_env=api_key_env,
-            headers=headers, extra_body=extra_body,
+            key=key, headers=headers, extra_body=extra_body,
         ),
-        Workload.of(prompt_tokens, output_tokens),
+        Workload.of(prompt_tokens, output_tokens, batch, shared_prefix_tokens),
         Load.of(concurrency, requests, seconds),
         positive("timeout_s", timeout_s, "(seconds)"),
         price,

@@ -24,13 +24,14 @@ def at_start(endpoint: "Endpoint", workload: "Workload") -> dict[str, Any]:
         "url": endpoint.url,
         "model": endpoint.model,
         "protocol": endpoint.protocol,
-        "api_key_env": endpoint.api_key_env,
+        "key_from": endpoint.key.source if endpoint.key is not None else "none",
         "extra_body": dict(endpoint.extra_body),
         "prompt_tokens_asked": workload.prompt_tokens,
         "output_tokens_asked": workload.output_tokens,
         "window": "closed loop; opens when every user has been refilled once, closes before the "
         "first is left empty",
-        "prompts": "random words, different from the first on: no prefix cache can serve them",
+        "prompts": _prompts(workload),
+        "items_per_request": workload.batch,
         "tpwidgets": __version__,
         "httpx": version("httpx"),
         "self_check": str(BACKGROUND.found) if BACKGROUND.found else "not made",
@@ -41,20 +42,28 @@ def at_start(endpoint: "Endpoint", workload: "Workload") -> dict[str, Any]:
     }
 
 
+def _prompts(workload: "Workload") -> str:
+    shared = workload.shared_prefix_tokens
+    if shared:
+        return f"the first {shared} tokens are the same in all, the rest is random words"
+    return "random words, different from the first on: no prefix cache can serve them"
+
+
 def found(prepared: "Prepared") -> dict[str, Any]:
-    """Return the conditions that probing found out."""
+    """Return the conditions that probing found out; servers may quote a key in any of them."""
+    mask = prepared.endpoint.mask()
     return {
         "url": prepared.base.url,
-        "model": prepared.model,
+        "model": mask(prepared.model),
         "protocol": prepared.protocol.name,
-        "server": prepared.base.server,
+        "server": mask(prepared.base.server),
         "context_tokens": prepared.base.context,
         "prompt_tokens_sent": prepared.workload.prompt_tokens,
         "output_tokens_sent": prepared.workload.output_tokens,
         "prompt_words": prepared.calibration.words(prepared.workload.prompt_tokens),
         "prompt_counted_by": "the server" if prepared.calibration.counted else "estimate",
         "output_length_forced": bool(prepared.extra.get("ignore_eos")),
-        "notes": list(prepared.base.notes),
+        "notes": [mask(note) for note in prepared.base.notes],
     }
 
 
@@ -68,6 +77,8 @@ def one_line(conditions: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
         _length("prompt", c.get("prompt_tokens_asked"), rows, "prompt_tokens_mean"),
         _length("output", c.get("output_tokens_asked"), rows, "output_tokens_mean"),
     ]
+    if c.get("items_per_request", 1) > 1:
+        parts.append(f"{c['items_per_request']} items a request")
     thought = [r["reasoning_tokens_mean"] for r in rows if r.get("reasoning_tokens_mean")]
     if thought:
         parts.append(f"of them {sum(thought) / len(thought):.0f} reasoning")
@@ -88,7 +99,7 @@ def one_line(conditions: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _length(name: str, asked: int | None, rows: Sequence[dict[str, Any]], column: str) -> str:
-    counted = [r[column] for r in rows if r.get(column) is not None]
+    counted = [r[column] / (r.get("items_mean") or 1) for r in rows if r.get(column) is not None]
     if not counted:
         return f"{name} {asked} tok asked"
     mean = sum(counted) / len(counted)

@@ -13,7 +13,7 @@ from typing import Any
 from .conditions import at_start, found
 from .cost import Price
 from .endpoints import Endpoint
-from .errors import EndpointError, MeasurementError, TpwidgetsError
+from .errors import EndpointError, MeasurementError, TpwidgetsError, bare
 from .gathered import Gathered
 from .loads import Load
 from .meter import Live
@@ -183,10 +183,10 @@ class Measurement:
         try:
             state = self._measure()
         except TpwidgetsError as error:
-            self.error = error
+            self.error = bare(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits must hear of it
-            self.error = MeasurementError(f"{type(error).__name__}: {error}")
-            self.error.__cause__ = error
+            said = self.endpoint.mask()(f"{type(error).__name__}: {error}")
+            self.error = bare(MeasurementError(said)).with_traceback(error.__traceback__)
         if self._stop.is_set() or self._state.broken:
             state = "stopped"
         if self._stop.is_set():
@@ -200,7 +200,7 @@ class Measurement:
             self._state.rest()
         text = {"done": "done", "stopped": "stopped", "failed": str(self.error)}[state]
         if state == "stopped" and self._state.broken:
-            text = f"ended early, every request failed: {self._state.broken}"
+            text = f"ended early: {self._state.broken}"
         self._progress = Progress(
             state, text, None, len(run.windows), len(self.load.concurrency),
             1.0 if state == "done" else self._progress.fraction,
@@ -229,7 +229,8 @@ class Measurement:
             if self._fleet is not None:
                 complaint = self._fleet.close()
         if not self._state.finished and not self._stop.is_set():
-            raise MeasurementError(f"The measuring process ended by itself. {complaint}".strip())
+            said = f"The measuring process ended by itself. {complaint}"
+            raise MeasurementError(self.endpoint.mask()(said).strip())
         if not any(s.status == "ok" for s in self._state.samples) and not self._stop.is_set():
             said = self._state.note or "no request was answered"
             raise EndpointError(f"{self.endpoint.label}: every request failed: {said}.", "http")
@@ -270,8 +271,7 @@ class Measurement:
             from .engine.fleet import Fleet
             from .ledger import Ledger
 
-            key = self.endpoint.api_key_env
-            self._fleet = Fleet((key,) if key else ())
+            self._fleet = Fleet(self.endpoint.mask())
             self._state.samples = Ledger()
         return self._fleet
 
@@ -361,6 +361,8 @@ def _assignment(prepared: Any, timeout_s: float, epoch_ns: int) -> dict[str, Any
         "headers": prepared.headers,
         "words": prepared.calibration.words(workload.prompt_tokens),
         "instructed": workload.instructed,
+        "prefix": prepared.prefix(),
+        "batch": workload.batch,
         "output_tokens": workload.output_tokens,
         "timeout_s": timeout_s,
         "local": prepared.endpoint.local,

@@ -153,6 +153,7 @@ def _usage(ok: Columns, ended: Columns) -> Row:
     return {
         "tokens_per_chunk": per_chunk,
         "merged_pct": _pct(ok["merged_chunks"].sum(), ok["chunks"].sum()),
+        "items_mean": _mean(ok["items"]),
         "prompt_tokens_mean": prompt_mean,
         "output_tokens_mean": _mean(output),
         "reasoning_tokens_mean": _mean(ok["reasoning_tokens"]),
@@ -175,31 +176,35 @@ def _rates(
     since, until = turns or (start, end)
     if len(ok) and until > since:
         out |= _completions(c, ok["ended_s"], since, until, open_slots is not None)
+        out |= _items(ok, out["rps"])
     if known is None:
         return out
     since, until = turns or (start, known)
     out |= {"rates_start_s": since - EDGE_S, "rates_end_s": until - EDGE_S}
+    span = until - since
+    if span <= 0:
+        return out
     first_s, last_s = (c["sent_s"] + c[name] / 1000 for name in ("ttft_ms", "last_ms"))
     arrived = c.where((first_s <= until) & (last_s > since))
-    span = until - since
-    if not len(arrived) or span <= 0:
-        return out
-    counted = arrived.where(arrived["status"] == OK)
-    per_chunk = counted.tokens_per_chunk()
-    if open_slots is None:
-        course = tokens_course(arrived.streams(per_chunk), since, until)
-    else:
-        course = ledger.grid(per_chunk).up_to
-    bins = min(BINS, int(span / Grid.STEP_S))
-    counts = np.diff(course(np.linspace(since, until, max(bins, 1) + 1)))
-    tokens = float(counts.sum())
-    interval = _by_turns(c, since, until, tokens, course)
-    if interval == NONE:
-        interval = rate_interval(counts, span / max(bins, 1))
-    out |= _cell("output_tps", tokens / span, interval)
-    prompt = _mean(counted["prompt_tokens"])
+    tokens = 0.0
+    if len(arrived):
+        per_chunk = arrived.where(arrived["status"] == OK).tokens_per_chunk()
+        if open_slots is None:
+            course = tokens_course(arrived.streams(per_chunk), since, until)
+        else:
+            course = ledger.grid(per_chunk).up_to
+        bins = min(BINS, int(span / Grid.STEP_S))
+        counts = np.diff(course(np.linspace(since, until, max(bins, 1) + 1)))
+        tokens = float(counts.sum())
+        interval = _by_turns(c, since, until, tokens, course)
+        if interval == NONE:
+            interval = rate_interval(counts, span / max(bins, 1))
+        out |= _cell("output_tps", tokens / span, interval)
+    # prompts count from the first token on or, where none stream, from the answer
+    credited_s = np.where(np.isnan(first_s), c["ended_s"], first_s)
+    begun = c.where((credited_s > since) & (credited_s <= until))
+    prompt = _mean(begun.where(begun["status"] == OK)["prompt_tokens"])
     if prompt is not None:
-        begun = c.where((first_s > since) & (first_s <= until))
         prompts = float(begun.prompt_tokens(prompt).sum())
         out |= {"input_tps": prompts / span, "total_tps": (tokens + prompts) / span}
     return out
@@ -215,6 +220,14 @@ def _completions(c: Columns, ends: Floats, since: float, until: float, provision
         if interval == NONE:
             interval = arrival_rate_interval(ends, since, until)
     return _cell("rps", ends.size / (until - since), interval)
+
+
+def _items(ok: Columns, rps: Any) -> Row:
+    """Tell batches and items apart, where a request has several or is no stream of tokens."""
+    items = _mean(ok["items"])
+    if items is None or (items == 1 and ok["chunks"].any()):
+        return {}
+    return {"batches_per_s": rps, "items_per_s": rps * items}
 
 
 def _by_turns(

@@ -3,14 +3,14 @@
 import random
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .discovery import Base, candidates, find_base
 from .endpoints import Endpoint, http_client
 from .errors import EndpointError
-from .protocols import PROTOCOLS, Outcome, StreamReader, WireProtocol, without_secrets
-from .refusals import check_stream, no_model, refusal, sentences, timed_out, whole
+from .protocols import PROTOCOLS, Outcome, StreamReader, WireProtocol
+from .refusals import check_stream, masked, no_model, refusal, sentences, timed_out, whole
 from .workload import Calibration, Workload, prompt
 
 if TYPE_CHECKING:
@@ -43,9 +43,19 @@ class Prepared:
         """Where requests are posted."""
         return self.endpoint.at(self.base.url, self.protocol.path)
 
+    def prefix(self) -> str:
+        """Return what all prompts of a run begin with: other words in each run, or nothing."""
+        shared = self.workload.shared_prefix_tokens
+        if not shared:
+            return ""
+        words = max(1, round(shared / self.calibration.slope))
+        return prompt(words, random.Random(), instructed=False)
+
     def body(self, text: str, output_tokens: int) -> dict[str, Any]:
         """Return the request body for one prompt."""
         body = self.protocol.body(self.model, text, output_tokens)
+        if self.protocol.batch == "n" and self.workload.batch > 1:
+            body["n"] = self.workload.batch
         for old, new in self.renamed.items():
             if old in body:
                 value = body.pop(old)
@@ -70,19 +80,14 @@ def prepare(
     EndpointError
         With one sentence that says what is wrong and what to do.
     """
-    headers = endpoint.auth_headers()
-    try:
-        with http_client(endpoint, timeout_s) as client:
-            base = find_base(client, endpoint, timeout_s)
-            model = _choose_model(endpoint, base)
-            prober = _Prober(client, endpoint, base, model, timeout_s)
-            prober.wanted = wanted
-            prepared = prober.first_contact(workload)
-            prober.calibrate(prepared)
-    except EndpointError as error:
-        raise EndpointError(without_secrets(str(error), headers), error.kind) from None
-    base.notes = [without_secrets(note, headers) for note in base.notes]
-    return prepared
+    with http_client(endpoint, timeout_s) as client, masked(endpoint):
+        base = find_base(client, endpoint, timeout_s)
+        model = _choose_model(endpoint, base)
+        prober = _Prober(client, endpoint, base, model, timeout_s)
+        prober.wanted = wanted
+        prepared = prober.first_contact(workload)
+        prober.calibrate(prepared)
+        return prepared
 
 
 class _Prober:
@@ -193,7 +198,11 @@ class _Prober:
         was = prepared.workload
         room = _room(said, was, self._base.context)
         output = min(was.output_tokens, max(1, room // 2))
-        fits = Workload(max(1, min(room - output, was.prompt_tokens)), output)
+        prompt_tokens = max(1, min(room - output, was.prompt_tokens))
+        shared = min(was.shared_prefix_tokens, prompt_tokens - 1)
+        fits = replace(
+            was, prompt_tokens=prompt_tokens, output_tokens=output, shared_prefix_tokens=shared
+        )
         if fits == was or room < 2:
             raise EndpointError(said, "context")
         prepared.workload = fits

@@ -56,6 +56,8 @@ class Sample:
     """The server's own numbers, where it gives them; see `protocols.ServerTimes`."""
     first_chunk_tokens: int = 1
     requested_tokens: int = 0
+    items: int = 1
+    """How many items it asked for in one: texts to embed, prompts, or choices."""
     token_source: str = "usage"  # noqa: S105
     """``usage`` (the server's count) or ``chunks`` (an estimate: one token per chunk)."""
     finish_reason: str | None = None
@@ -78,7 +80,7 @@ class Sample:
 
     @property
     def ended_s(self) -> float:
-        """When the last token arrived, or the failure, in seconds on the worker's clock."""
+        """When the last token or the whole answer arrived, or the failure; s, worker's clock."""
         last = self.token_ms[-1] if self.status == "ok" and self.token_ms else self.ended_ms
         return self.sent_s + last / 1000
 
@@ -89,13 +91,21 @@ class Sample:
 
     @property
     def e2e_ms(self) -> float | None:
-        """Sent → last token chunk (not [DONE], not the usage chunk); None unless it ended well."""
-        return self.token_ms[-1] if self.status == "ok" and self.token_ms else None
+        """Sent → last token chunk (not [DONE], not the usage chunk); None unless it ended well.
+
+        Where no tokens stream: sent → the whole answer.
+        """
+        if self.status != "ok":
+            return None
+        return self.token_ms[-1] if self.token_ms else self.ended_ms
 
     @property
     def tpot_ms(self) -> float | None:
-        """(e2e − ttft) / (output tokens − tokens in the first chunk); None below two tokens."""
-        rest = (self.output_tokens or 0) - self.first_chunk_tokens
+        """(e2e − ttft) / (output tokens − tokens in the first chunk); None below two tokens.
+
+        Several items share the output tokens evenly, since they stream side by side.
+        """
+        rest = (self.output_tokens or 0) / self.items - self.first_chunk_tokens
         if self.status != "ok" or len(self.token_ms) < 2 or rest < 1:
             return None
         return (self.token_ms[-1] - self.token_ms[0]) / rest

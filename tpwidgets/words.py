@@ -90,6 +90,8 @@ _POINT: dict[str, tuple[str, str]] = {
     **_with_interval(
         "rps", "requests that ended well in the whole turns / their length; per second"
     ),
+    "batches_per_s": ("float64", "rps, where a request asks for several items; per second"),
+    "items_per_s": ("float64", "items (texts, prompts, choices) in these requests; per second"),
     **_percentile_columns(),
     **_ttft_parts(),
     "ttft_p95_incl_failures_ms": ("float64", "ttft_p95_ms with each failure counted as +∞; ms"),
@@ -106,6 +108,7 @@ _POINT: dict[str, tuple[str, str]] = {
     "in_flight_mean": ("float64", "achieved concurrency: time-weighted mean of requests in flight"),
     "client_error_p99_ms": ("float64", "how late this tool's stamps can be, p99; ms"),
     "client_limited": ("bool", "whether this tool, not the endpoint, was the limit (see note)"),
+    "items_mean": ("float64", "mean number of items (texts, prompts, choices) of a request"),
     "prompt_tokens_mean": ("float64", "mean prompt tokens of a request, by the server's count"),
     "output_tokens_mean": ("float64", "mean output tokens of a request, reasoning included"),
     "reasoning_tokens_mean": ("float64", "mean reasoning tokens of a request"),
@@ -144,6 +147,7 @@ _REQUEST: dict[str, tuple[str, str]] = {
     "output_tokens": ("Int64", "output tokens, reasoning included"),
     "reasoning_tokens": ("Int64", "reasoning tokens, part of output_tokens"),
     "requested_tokens": ("int64", "output tokens asked for"),
+    "items": ("int64", "how many items it asked for in one (texts, prompts, choices)"),
     "token_source": ("object", "usage (the server's count) or chunks (an estimate)"),
     "finish_reason": ("object", "why the server ended the output"),
     "tokens_per_chunk": ("float64", _POINT["tokens_per_chunk"][1]),

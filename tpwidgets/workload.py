@@ -1,12 +1,16 @@
 """Workload: prompts of an asked length, without a tokenizer, that no prefix cache can serve."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from .errors import SettingsError
 from .loads import whole
 
 MAX_TOKENS = 4_000_000
+MAX_BATCH = 2048
+"""OpenAI's embeddings take no longer list."""
 
 # Common words that the usual BPE vocabularies hold as one token with its leading space, so that a
 # prompt's length follows from its number of words; the server's own count settles the rest.
@@ -46,20 +50,37 @@ class Workload:
 
     prompt_tokens: int = 256
     output_tokens: int = 64
+    batch: int = 1
+    """Items per request: texts to embed, prompts in a list, or choices (``n``); each of them has
+    `prompt_tokens` and `output_tokens`."""
+    shared_prefix_tokens: int = 0
+    """With so many tokens all prompts of a run begin alike, so that a prefix cache can serve them;
+    0: they differ from the first word on."""
 
     @classmethod
-    def of(cls, prompt_tokens: object, output_tokens: object) -> "Workload":
+    def of(
+        cls,
+        prompt_tokens: object,
+        output_tokens: object,
+        batch: object = 1,
+        shared_prefix_tokens: object = 0,
+    ) -> "Workload":
         """Check the lengths and make a Workload of them.
 
         Raises
         ------
         SettingsError
-            Names the length that is refused.
+            Names the setting that is refused.
         """
-        return cls(
-            whole("prompt_tokens", prompt_tokens, 1, MAX_TOKENS),
-            whole("output_tokens", output_tokens, 1, MAX_TOKENS),
-        )
+        prompt_tokens = whole("prompt_tokens", prompt_tokens, 1, MAX_TOKENS)
+        shared = whole("shared_prefix_tokens", shared_prefix_tokens, 0, MAX_TOKENS)
+        if shared and shared >= prompt_tokens:
+            raise SettingsError(
+                f"shared_prefix_tokens ({shared}) must be below prompt_tokens ({prompt_tokens}): "
+                "something has to differ."
+            )
+        output_tokens = whole("output_tokens", output_tokens, 1, MAX_TOKENS)
+        return cls(prompt_tokens, output_tokens, whole("batch", batch, 1, MAX_BATCH), shared)
 
     @property
     def instructed(self) -> bool:
@@ -67,14 +88,24 @@ class Workload:
         return self.prompt_tokens >= _INSTRUCTION_FROM
 
 
-def prompt(words: int, rng: random.Random, *, instructed: bool) -> str:
-    """Return a prompt of so many random words.
+def prompt(words: int, rng: random.Random, *, instructed: bool, prefix: str = "") -> str:
+    """Return a prompt of so many random words, the first of them `prefix` if there is one.
 
-    The first words differ from prompt to prompt (7 bits each), and with them the whole prefix: a
-    server that caches prefixes finds nothing beyond its chat template.
+    Without a prefix the first words differ from prompt to prompt (7 bits each), and with them all
+    that follows: a server that caches prefixes finds nothing beyond its chat template.
     """
-    text = " ".join(map(_BY_BYTE.__getitem__, rng.randbytes(max(1, words))))
+    shared = prefix.count(" ") + 1 if prefix else 0
+    own = " ".join(map(_BY_BYTE.__getitem__, rng.randbytes(max(1, words - shared))))
+    text = f"{prefix} {own}" if prefix else own
     return text + _INSTRUCTION if instructed else text
+
+
+def put(body: Any, at: Sequence[str | int], content: object) -> None:
+    """Set the place in a request body that the keys and indices `at` lead to."""
+    *path, last = at
+    for key in path:
+        body = body[key]
+    body[last] = content
 
 
 @dataclass(frozen=True)

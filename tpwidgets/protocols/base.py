@@ -54,7 +54,7 @@ class WireProtocol:
         """Return a request, streaming if it can be, for at most `output_tokens` tokens."""
         raise NotImplementedError
 
-    def plain_text(self, event: bytes) -> str:
+    def plain_text(self, event: bytes) -> str:  # noqa: ARG002
         """Return the text of an event that is nothing but a piece of the answer, as most are.
 
         A shortcut that does without what `read` looks for. Raises ValueError or RecursionError if
