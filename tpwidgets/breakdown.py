@@ -109,7 +109,7 @@ def breakdown_chart(height: int = 110) -> dict[str, Any]:
         "card": "breakdown",
         "title": _TITLE,
         "feed": "points",
-        "needs": "ttft_mean_ms",
+        "needs": ["ttft_mean_ms"],
         "shown_by": list(_TOLD),
         "key": [
             {"name": _LABELS[part], "shape": "band", "color": _TONES[part]} for part in TTFT_PARTS

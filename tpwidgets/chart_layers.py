@@ -26,6 +26,7 @@ STATES: tuple[Spec, ...] = (
 VIEW: Mapping[str, Any] = {
     "levels": [1, 2, 4, 8, 16, 32, 64],  # ticks; never empty, so that the scale has a domain
     "rows": 0,
+    "whole": False,  # whether all answers came whole: embeddings, say
     "hint": "press Measure",
     "paper": "white",  # what hollow points are filled with
 }
@@ -82,7 +83,7 @@ def calculate(series: str = "''", **names: str) -> list[Spec]:
 
 
 def chart_view(
-    title: str,
+    title: str | Spec,
     height: int,
     transform: list[Spec],
     *,
@@ -194,7 +195,7 @@ def _points(y: Spec, height: int) -> list[Spec]:
     ]
 
 
-def texts(title: str, hint: str, aside: str | None = None, y: int = TITLE_Y) -> list[Spec]:
+def texts(title: str | Spec, hint: str, aside: str | None = None, y: int = TITLE_Y) -> list[Spec]:
     """Build the layers of a chart's title and of what stands there instead of data.
 
     Parameters

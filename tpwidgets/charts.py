@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from .chart_layers import PRINT, TITLE_Y, VIEW, Spec, calculate, chart_view, params
+from .words import is_whole
 
 if TYPE_CHECKING:
     import altair as alt
@@ -24,10 +25,13 @@ SCHEMA = "https://vega.github.io/schema/vega-lite/v6.4.1.json"
 
 COLUMNS = (
     "run", "current", "concurrency", "n", "n_failed", "error_rate", "window_s",
-    "output_tps", "output_tps_lo", "output_tps_hi", "rps",
+    "output_tps", "output_tps_lo", "output_tps_hi", "rps", "input_tps",
+    "items_per_s", "items_per_s_lo", "items_per_s_hi",
     "ttft_p50_ms", "ttft_p50_ms_lo", "ttft_p50_ms_hi", "ttft_p50_firm",
     "ttft_p95_ms", "ttft_p95_ms_lo", "ttft_p95_ms_hi", "ttft_p95_firm",
-    "user_tps_p50", "user_tps_p50_lo", "user_tps_p50_hi", "tpot_p50_ms", "e2e_p50_ms",
+    "user_tps_p50", "user_tps_p50_lo", "user_tps_p50_hi", "tpot_p50_ms",
+    "e2e_p50_ms", "e2e_p50_ms_lo", "e2e_p50_ms_hi",
+    "e2e_p95_ms", "e2e_p95_ms_lo", "e2e_p95_ms_hi",
     "gap_p50_ms", "itl_p50_ms", "tokens_per_chunk", "in_flight_mean",
     "client_error_p99_ms", "merged_pct", "prompt_tokens_mean", "output_tokens_mean",
     "input_per_output", "cached_pct", "provisional", "client_limited",
@@ -169,7 +173,10 @@ def overview_spec(
     """Return what `overview` draws as a plain specification, without importing Altair."""
     rows = clean_rows(points)
     levels = sorted({row["concurrency"] for row in rows if row.get("concurrency")})
-    state = {"rows": len(rows), "hint": "nothing measured", "levels": levels or VIEW["levels"]}
+    state = {
+        "rows": len(rows), "hint": "nothing measured", "levels": levels or VIEW["levels"],
+        "whole": bool(rows) and all(is_whole(row) for row in rows if row.get("n")),
+    }  # fmt: skip
     width = 270
     ttft, system, user, cost = (
         chart["view"] | {"width": width}
@@ -221,11 +228,13 @@ def _ttft(height: int, width: int | None = None) -> Spec:
     columns = ["ttft_p50_ms", "ttft_p95_ms"]
     fields = calculate(
         series="datum.column === 'ttft_p50_ms' ? 'p50' : 'p95'",
-        v="datum.value",
+        column="whole ? replace(datum.column, 'ttft', 'e2e') : datum.column",
+        v="datum[datum.column]",
         lo="datum[datum.column + '_lo']",
         hi="datum[datum.column + '_hi']",
-        firm="datum[replace(datum.column, '_ms', '_firm')]",
-        what="'TTFT ' + datum.series + ' ' + {v} + ' ms' + {interval}",
+        firm="whole ? datum.n >= (datum.series === 'p50' ? 20 : 200)"
+        " : datum[replace(datum.column, '_ms', '_firm')]",
+        what="(whole ? 'E2E ' : 'TTFT ') + datum.series + ' ' + {v} + ' ms' + {interval}",
     )
     legend = {
         # Beside the title, where there is always room.
@@ -235,12 +244,12 @@ def _ttft(height: int, width: int | None = None) -> Spec:
         "legendY": TITLE_Y - 9,
     }
     transform = [{"fold": columns, "as": ["column", "value"]}, *fields]
-    title = "TTFT, ms"
+    title = {"expr": "whole ? 'E2E latency, ms' : 'TTFT, ms'"}
     return {
         "name": "ttft",
         "card": "ttft",
-        "title": title,
-        "needs": columns[0],
+        "title": "TTFT, ms",
+        "needs": [columns[0], "e2e_p50_ms"],
         "description": "Time to first token in milliseconds against concurrency: the median as a "
         "solid line, the 95th percentile as a dashed line, with 95 % intervals.",
         "view": chart_view(title, height, transform, legend=legend),
@@ -249,18 +258,18 @@ def _ttft(height: int, width: int | None = None) -> Spec:
 
 def _system_tps(height: int) -> Spec:
     fields = calculate(
-        v="datum.output_tps",
-        lo="datum.output_tps_lo",
-        hi="datum.output_tps_hi",
+        v="whole ? datum.items_per_s : datum.output_tps",
+        lo="whole ? datum.items_per_s_lo : datum.output_tps_lo",
+        hi="whole ? datum.items_per_s_hi : datum.output_tps_hi",
         firm="true",
-        what="{v} + ' tokens/s, whole system' + {interval}",
+        what="{v} + (whole ? ' items/s' : ' tokens/s, whole system') + {interval}",
     )
-    title = "tokens/s, whole system"
+    title = {"expr": "whole ? 'items/s, whole system' : 'tokens/s, whole system'"}
     return {
         "name": "system_tps",
         "card": "tps",
-        "title": title,
-        "needs": "output_tps",
+        "title": "tokens/s, whole system",
+        "needs": ["output_tps", "items_per_s"],
         "description": "Output tokens per second of the whole system against concurrency, "
         "with 95 % intervals.",
         "view": chart_view(title, height, fields, x_labels=False),
@@ -269,18 +278,18 @@ def _system_tps(height: int) -> Spec:
 
 def _user_tps(height: int) -> Spec:
     fields = calculate(
-        v="datum.user_tps_p50",
-        lo="datum.user_tps_p50_lo",
-        hi="datum.user_tps_p50_hi",
-        firm="datum.ttft_p50_firm",  # both are medians over the same requests
-        what="{v} + ' tokens/s per user, median' + {interval}",
+        v="whole ? datum.input_tps : datum.user_tps_p50",
+        lo="whole ? null : datum.user_tps_p50_lo",
+        hi="whole ? null : datum.user_tps_p50_hi",
+        firm="whole || datum.ttft_p50_firm",  # both are medians over the same requests
+        what="{v} + (whole ? ' input tokens/s' : ' tokens/s per user, median') + {interval}",
     )
-    title = "tokens/s per user"
+    title = {"expr": "whole ? 'input tokens/s, whole system' : 'tokens/s per user'"}
     return {
         "name": "user_tps",
         "card": "tps",
-        "title": title,
-        "needs": "user_tps_p50",
+        "title": "tokens/s per user",
+        "needs": ["user_tps_p50", "input_tps"],
         "description": "Output tokens per second that one user sees (median) against concurrency, "
         "with 95 % intervals.",
         "view": chart_view(title, height, fields),
@@ -295,31 +304,32 @@ def _cost(height: int) -> Spec:
         " : price_input)"
     )
     by_token = (
-        f"datum.n === 0 || !isValid(datum.input_per_output) && {rate} > 0 ? null"
+        f"whole ? {rate} : datum.n === 0 || !isValid(datum.input_per_output) && {rate} > 0 ? null"
         f" : price_output + {rate} * datum.input_per_output"
     )
 
-    def by_hour(column: str) -> str:
-        rate = f"(3600 * utilisation * datum.{column})"
-        return f"datum.{column} > 0 ? price_hour * replicas * 1e6 / {rate} : null"
+    def by_hour(end: str = "") -> str:
+        made = f"(whole ? {'null' if end else 'datum.input_tps'} : datum.output_tps{end})"
+        paid = "price_hour * replicas * 1e6"
+        return f"{made} > 0 ? {paid} / (3600 * utilisation * {made}) : null"
 
     hourly = f"price_basis === 'hour' && {_PRICED}"
     fields = calculate(
         v=f"datum.own_cost ? datum.usd : !{_PRICED} ? null"
-        f" : {hourly} ? ({by_hour('output_tps')}) : ({by_token})",
+        f" : {hourly} ? ({by_hour()}) : ({by_token})",
         # More throughput is less cost, so the interval's ends change places.
-        lo=f"datum.own_cost ? datum.usd_lo : {hourly} ? ({by_hour('output_tps_hi')}) : null",
-        hi=f"datum.own_cost ? datum.usd_hi : {hourly} ? ({by_hour('output_tps_lo')}) : null",
+        lo=f"datum.own_cost ? datum.usd_lo : {hourly} ? ({by_hour('_hi')}) : null",
+        hi=f"datum.own_cost ? datum.usd_hi : {hourly} ? ({by_hour('_lo')}) : null",
         firm="true",
-        what="'$' + {v} + ' per 1M output tokens' + {interval}",
+        what="'$' + {v} + (whole ? ' per 1M tokens' : ' per 1M output tokens') + {interval}",
     )
     hint = f"{_PRICED} ? (rows ? '' : hint) : 'set a price to see cost'"
-    title = "$ per 1M output tokens"
+    title = {"expr": "whole ? '$ per 1M tokens' : '$ per 1M output tokens'"}
     return {
         "name": "cost",
         "card": "cost",
-        "title": title,
-        "needs": "output_tps",
+        "title": "$ per 1M output tokens",
+        "needs": ["output_tps", "items_per_s"],
         "description": "Cost in dollars per million output tokens against concurrency, "
         "at the price set.",
         "view": chart_view(title, height, fields, hint=hint, money=True),

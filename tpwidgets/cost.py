@@ -6,7 +6,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, TypeGuard
 
 from .errors import SettingsError
-from .words import measured, percent, usd
+from .words import is_whole, measured, percent, usd
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,9 +165,12 @@ def _hourly(price: Price, per_second: float | None, units: int) -> float | None:
     return paid / (per_second * price.utilisation * HOUR_S) * units
 
 
-def _usd_per_1m_total(point: Mapping[str, object], price: Price) -> float | None:
+def usd_per_1m_total(point: Mapping[str, object], price: Price) -> float | None:
+    """Return USD per 1M prompt and output tokens together at an operating point."""
     if price.hour is not None:
         return _hourly(price, measured(point, "total_tps"), MILLION)
+    if is_whole(point):
+        return price.input_at(measured(point, "cached_pct"))
     output, ratio = usd_per_1m_output(point, price)[0], measured(point, "input_per_output")
     return None if output is None or ratio is None else output / (1 + ratio)
 
@@ -175,6 +178,10 @@ def _usd_per_1m_total(point: Mapping[str, object], price: Price) -> float | None
 def _usd_per_request(point: Mapping[str, object], price: Price) -> float | None:
     if price.hour is not None:
         return _hourly(price, measured(point, "rps"), 1)
+    if is_whole(point):
+        tokens = measured(point, "prompt_tokens_mean")
+        each = usd_per_1m_total(point, price)
+        return None if tokens is None or each is None else each * tokens / MILLION
     output, tokens = usd_per_1m_output(point, price)[0], measured(point, "billed_output_tokens")
     n = measured(point, "n")
     return None if output is None or tokens is None or not n else output * tokens / MILLION / n
@@ -191,7 +198,7 @@ def cost_table(points: Iterable[Mapping[str, object]], price: Price) -> "pd.Data
         (
             point["concurrency"],
             *usd_per_1m_output(point, price),
-            _usd_per_1m_total(point, price),
+            usd_per_1m_total(point, price),
             _usd_per_request(point, price),
             price.basis,
             price.assumption,

@@ -24,7 +24,7 @@ from .intervals import (
 from .ledger import CHUNKS, OK, RATE_LIMITED, STOPPED, Columns, Ledger
 from .samples import Sample, Window
 from .verdict import judge
-from .words import COLUMNS, PERCENTILES, POINT_DTYPES, REQUEST_DTYPES, measured
+from .words import COLUMNS, PERCENTILES, POINT_DTYPES, REQUEST_DTYPES, is_whole, measured
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +50,9 @@ ONE_TOKEN = 0.1
 
 OVERTOLD = 1.05
 """A server that tells more than this share of the TTFT means something else by its times."""
+
+HEADLINE = (("output_tps", "ttft_p50_ms"), ("items_per_s", "e2e_p50_ms"))
+"""The columns that a sweep goes by: where tokens stream, and where answers come whole."""
 
 LIVE = {"ttft": ("p50", "p95"), "tpot": ("p50",), "e2e": ("p50",)}
 """The percentiles that a board draws, and a sweep decides by, while a window is open."""
@@ -175,8 +178,10 @@ def _rates(
     out: Row = {}
     since, until = turns or (start, end)
     if len(ok) and until > since:
-        out |= _completions(c, ok["ended_s"], since, until, open_slots is not None)
-        out |= _items(ok, out["rps"])
+        # where tokens stream, an open window is judged by these, not by its requests
+        by_tokens = open_slots is not None and bool(ok["chunks"].any())
+        out |= _completions(c, ok["ended_s"], since, until, by_tokens)
+        out |= _items(ok, out)
     if known is None:
         return out
     since, until = turns or (start, known)
@@ -210,10 +215,10 @@ def _rates(
     return out
 
 
-def _completions(c: Columns, ends: Floats, since: float, until: float, provisional: bool) -> Row:
+def _completions(c: Columns, ends: Floats, since: float, until: float, by_tokens: bool) -> Row:
     ends = np.sort(ends[(ends > since) & (ends <= until)])
     interval = NONE
-    if not provisional:
+    if not by_tokens:
         interval = _by_turns(
             c, since, until, ends.size, lambda at: np.searchsorted(ends, at + EDGE_S)
         )
@@ -222,12 +227,14 @@ def _completions(c: Columns, ends: Floats, since: float, until: float, provision
     return _cell("rps", ends.size / (until - since), interval)
 
 
-def _items(ok: Columns, rps: Any) -> Row:
+def _items(ok: Columns, row: Row) -> Row:
     """Tell batches and items apart, where a request has several or is no stream of tokens."""
     items = _mean(ok["items"])
     if items is None or (items == 1 and ok["chunks"].any()):
         return {}
-    return {"batches_per_s": rps, "items_per_s": rps * items}
+    found = (measured(row, f"rps{end}") for end in ("", "_lo", "_hi"))
+    rate, lo, hi = (None if rps is None else rps * items for rps in found)
+    return {"batches_per_s": row["rps"], **_cell("items_per_s", rate, (lo, hi))}
 
 
 def _by_turns(
@@ -371,8 +378,11 @@ def _mean(values: Floats) -> float | None:
 
 
 def precise_enough(point: Mapping[str, object], target: float = 0.10) -> bool:
-    """Tell whether ± of output_tps and of the median TTFT is at most `target` of their values."""
-    for name in ("output_tps", "ttft_p50_ms"):
+    """Tell whether ± of output_tps and of the median TTFT is at most `target` of their values.
+
+    Where no tokens stream: ± of items_per_s and of the median E2E latency.
+    """
+    for name in HEADLINE[is_whole(point)]:
         value, lo, hi = (measured(point, name + end) for end in ("", "_lo", "_hi"))
         if not value or lo is None or hi is None or (hi - lo) / 2 > target * value:
             return False

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from math import log2
 
-from .cost import Price, usd_per_1m_output
-from .words import count, duration, measured, percent, usd
+from .cost import Price, usd_per_1m_output, usd_per_1m_total
+from .intervals import firm
+from .words import count, duration, is_whole, measured, percent, usd
 
 Point = Mapping[str, object]
 
@@ -24,7 +25,8 @@ def answer(points: Iterable[Point], price: Price | None = None) -> str:
 
     Walks up the levels and stops before the first step in which TTFT (p95, or the median where p95
     has no interval) at least doubles, output_tps gains less than 10 % per doubling of concurrency,
-    or more than 1 % of requests fail. Levels at which the client was the limit (which is said),
+    or more than 1 % of requests fail. Where answers come whole (embeddings), E2E latency and
+    items_per_s take their places. Levels at which the client was the limit (which is said),
     which are still being measured, or at which nothing ended well are left out. Differences within
     the 95 % intervals aren't claimed.
     """
@@ -53,7 +55,7 @@ def _usable(point: Point) -> bool:
         and not point.get("client_limited")
         and measured(point, "n")
         and _concurrency(point)
-        and measured(point, "output_tps")
+        and measured(point, _rate(point))
     )
 
 
@@ -89,13 +91,15 @@ def _step(here: Point, there: Point) -> tuple[list[str], bool]:
     if _error_rate(there) > MAX_ERROR_RATE and _error_rate(there) > 2 * _error_rate(here):
         limited = 2 * (measured(there, "n_rate_limited") or 0) > (measured(there, "n_failed") or 0)
         stops.append("requests are rate-limited" if limited else "requests fail")
-    factor = _ttft_factor(here, there)
+    factor = _latency_factor(here, there)
     if factor >= TTFT_FACTOR:
-        stops.append("TTFT doubles" if factor < 3 else f"TTFT grows {factor:.0f}-fold")
+        name = _latency(there)[1]
+        stops.append(f"{name} doubles" if factor < 3 else f"{name} grows {factor:.0f}-fold")
     doublings = log2(_concurrency(there) / _concurrency(here))
-    ratio = (measured(there, "output_tps") or 0.0) / (measured(here, "output_tps") or 1.0)
+    rate = _rate(there)
+    ratio = (measured(there, rate) or 0.0) / (measured(here, rate) or 1.0)
     gain = ratio ** (1 / doublings) - 1
-    proven = _apart(here, there, "output_tps")
+    proven = _apart(here, there, rate)
     if gain < MIN_GAIN:
         if not proven:
             stops.append("throughput doesn't rise measurably")
@@ -107,9 +111,19 @@ def _step(here: Point, there: Point) -> tuple[list[str], bool]:
     return stops, proven and gain > 0
 
 
-def _ttft_factor(here: Point, there: Point) -> float:
-    """Return how much TTFT grew in this step, beyond doubt; 1 if that can't be told."""
-    for name in ("ttft_p95_ms", "ttft_p50_ms"):
+def _rate(point: Point) -> str:
+    """Return the column of what a system makes per second."""
+    return "items_per_s" if is_whole(point) else "output_tps"
+
+
+def _latency(point: Point) -> tuple[str, str]:
+    """Return what a user waits for, as its columns begin and in words."""
+    return ("e2e", "E2E latency") if is_whole(point) else ("ttft", "TTFT")
+
+
+def _latency_factor(here: Point, there: Point) -> float:
+    """Return how much the latency grew in this step, beyond doubt; 1 if that can't be told."""
+    for name in (f"{_latency(there)[0]}_{p}_ms" for p in ("p95", "p50")):
         if all(measured(p, f"{name}_lo") is not None for p in (here, there)):
             before, after = measured(here, name), measured(there, name)
             return after / before if before and after and _apart(here, there, name) else 1.0
@@ -125,18 +139,23 @@ def _apart(a: Point, b: Point, name: str) -> bool:
 
 
 def _what_it_gives(point: Point, price: Price | None) -> str:
-    parts = [f"{count(measured(point, 'output_tps'))} tokens/s"]
-    p95, p50 = measured(point, "ttft_p95_ms"), measured(point, "ttft_p50_ms")
-    if p95 is not None and point.get("ttft_p95_firm"):
-        parts.append(f"TTFT p95 {duration(p95)}")
+    latency, name = _latency(point)
+    unit = "items/s" if is_whole(point) else "tokens/s"
+    parts = [f"{count(measured(point, _rate(point)))} {unit}"]
+    p95, p50 = (measured(point, f"{latency}_{p}_ms") for p in ("p95", "p50"))
+    n = measured(point, "n") or 0
+    if p95 is not None and (point.get("ttft_p95_firm") or (latency == "e2e" and firm(n, 0.95))):
+        parts.append(f"{name} p95 {duration(p95)}")
     elif p95 is not None:
-        parts.append(f"TTFT p95 about {duration(p95)} (n = {count(measured(point, 'n'))})")
+        parts.append(f"{name} p95 about {duration(p95)} (n = {count(n)})")
     elif p50 is not None:
-        parts.append(f"TTFT median {duration(p50)}")
+        parts.append(f"{name} median {duration(p50)}")
     if price is not None:
-        cost = usd_per_1m_output(point, price)[0]
+        whole = is_whole(point)
+        cost = usd_per_1m_total(point, price) if whole else usd_per_1m_output(point, price)[0]
         if cost is not None:
-            parts.append("free of charge" if cost == 0 else f"{usd(cost)} per 1M output tokens")
+            tokens = "tokens" if whole else "output tokens"
+            parts.append("free of charge" if cost == 0 else f"{usd(cost)} per 1M {tokens}")
     return f"At {_concurrency(point)} concurrent: {', '.join(parts)}"
 
 

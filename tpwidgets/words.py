@@ -91,7 +91,7 @@ _POINT: dict[str, tuple[str, str]] = {
         "rps", "requests that ended well in the whole turns / their length; per second"
     ),
     "batches_per_s": ("float64", "rps, where a request asks for several items; per second"),
-    "items_per_s": ("float64", "items (texts, prompts, choices) in these requests; per second"),
+    **_with_interval("items_per_s", "items (texts, prompts, choices) in these; per second"),
     **_percentile_columns(),
     **_ttft_parts(),
     "ttft_p95_incl_failures_ms": ("float64", "ttft_p95_ms with each failure counted as +∞; ms"),
@@ -188,6 +188,11 @@ def measured(point: Mapping[str, object], name: str) -> float | None:
         return None
     number = float(value)
     return number if isfinite(number) else None
+
+
+def is_whole(point: Mapping[str, object]) -> bool:
+    """Tell whether a point's answers came whole (embeddings, say), so that no token was timed."""
+    return measured(point, "items_per_s") is not None and measured(point, "ttft_p50_ms") is None
 
 
 def count(value: float | None) -> str:

@@ -170,6 +170,13 @@ function assign(entry, values) {
   }
 }
 
+/** Whether all answers came whole, so that no token was timed: embeddings, say. */
+function whole(rows) {
+  const answered = rows.filter((row) => row.n > 0);
+  return answered.length > 0
+    && answered.every((row) => row.ttft_p50_ms == null && row.items_per_s != null);
+}
+
 /** The ticks: what was asked for and what was measured; null keeps the chart's own. */
 function ticks(planned, rows) {
   const levels = new Set([...planned, ...rows.map((row) => row.concurrency)].filter((x) => x > 0));
@@ -224,7 +231,8 @@ function render({ model, el }) {
       exchange(entry, rows);
       const asIs = ticks(model.get("levels"), rows);
       if (asIs) set({ levels: asIs });
-      set({ rows: rows.filter((row) => row[chart.needs] != null || row.error_rate >= 1).length });
+      const drawn = (row) => chart.needs.some((name) => row[name] != null);
+      set({ rows: rows.filter((row) => drawn(row) || row.error_rate >= 1).length, whole: whole(rows) });
     }
     if (chart.card === "cost") set(Object.fromEntries(PRICE.map((name) => [name, model.get(name)])));
     root.dataset.change = course.number;
