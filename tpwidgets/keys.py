@@ -95,6 +95,11 @@ class Key(ABC):
         """The name of the environment variable, if it comes from one."""
         return None
 
+    @property
+    def entry(self) -> tuple[str, str] | None:
+        """Service and user, if it comes from the keyring."""
+        return None
+
     def read(self) -> str:
         """Return the key itself. Keep it out of whatever is shown or saved.
 
@@ -150,6 +155,10 @@ class _Keyring(Key):
     @property
     def source(self) -> str:
         return f"keyring {self.service}/{self.user}"
+
+    @property
+    def entry(self) -> tuple[str, str]:
+        return self.service, self.user
 
     def _value(self) -> str:
         try:

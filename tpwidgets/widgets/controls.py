@@ -1,9 +1,8 @@
 """The dashboard's controls: which endpoint, how much load, what it costs."""
 
-import os
-import re
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import ipywidgets as w
@@ -11,14 +10,15 @@ import ipywidgets as w
 from ..cost import Price, estimate
 from ..endpoints import Endpoint, resolve
 from ..errors import SettingsError, TpwidgetsError
+from ..keys import Key, chosen
 from ..loads import Load, positive
 from ..run import escape
 from ..simulator import PROFILES
 from ..words import count, usd
 from ..workload import Workload
 from .fields import LengthField, LevelsField, PriceField
+from .key_field import KeyField
 
-_KEY_NAMES = re.compile(r"(API_?KEY|TOKEN|SECRET|_KEY)$")
 _FIRST = "(the server's first)"
 
 
@@ -33,16 +33,14 @@ class Controls(w.VBox):
         self._overrides = {
             name: given[name] for name in ("protocol", "headers", "extra_body") if name in given
         }
-        key_name = given.get("api_key_env") or getattr(target, "api_key_env", None)
-        if key_name:
-            Endpoint("localhost", api_key_env=key_name)  # refuses what may be the key itself
+        key = chosen(given.get("key"), given.get("api_key_env")) or getattr(target, "key", None)
         model = given.get("model") or getattr(target, "model", None)
         load = Load.of(
             given.get("concurrency", "1-64"), given.get("requests"), given.get("seconds")
         )
         positive("timeout_s", given.get("timeout_s", 60), "(seconds)")
         lengths = Workload.of(given.get("prompt_tokens", 256), given.get("output_tokens", 64))
-        self._endpoint_row(self._known(target), model, key_name)
+        self._endpoint_row(self._known(target), model, key)
         self.concurrency = LevelsField(_levels_text(given.get("concurrency", "1-64"), load))
         self.prompt = LengthField(
             "Prompt",
@@ -93,13 +91,11 @@ class Controls(w.VBox):
         """
         if self._url.value.strip():  # an accepted one was taken out of the box
             Endpoint(self._url.value)
-        target = self._targets[self._endpoint.value]
-        return resolve(
-            target,
-            model=self._model.value or None,
-            api_key_env=self._key.value or None,
-            **self._overrides,
-        )
+        return self._resolved(self._endpoint.value, self._model.value or None)
+
+    def _resolved(self, name: str, model: str | None = None) -> Endpoint:
+        endpoint = resolve(self._targets[name], model=model, **self._overrides)
+        return replace(endpoint, key=self._key.value, api_key_env=None)
 
     def settings(self) -> dict[str, Any]:
         """Return the keywords for `tp.measure`, checked.
@@ -177,11 +173,11 @@ class Controls(w.VBox):
         self._targets[endpoint.url] = endpoint
         return endpoint.url
 
-    def _endpoint_row(self, key: str, model: str | None, key_name: str | None) -> None:
+    def _endpoint_row(self, name: str, model: str | None, key: Key | None) -> None:
         fit: dict[str, Any] = {"description_width": "initial"}
         options = [(_label(target), name) for name, target in self._targets.items()]
         self._endpoint = w.Dropdown(
-            options=options, value=key, description="Endpoint", style=fit,
+            options=options, value=name, description="Endpoint", style=fit,
             tooltip="Simulated endpoints, servers found on this machine, URLs typed in",
             layout=w.Layout(width="330px"),
         )  # fmt: skip
@@ -195,28 +191,15 @@ class Controls(w.VBox):
             description="Model", style=fit,
             tooltip="From the server's own list", layout=w.Layout(width="230px"),
         )  # fmt: skip
-        names = sorted(name for name in os.environ if _KEY_NAMES.search(name))
-        if key_name and key_name not in names:
-            names.insert(0, key_name)
-        self._key = w.Dropdown(
-            options=[("none", ""), *zip(names, names, strict=True)],
-            value=key_name or "",
-            description="Key from", style=fit, layout=w.Layout(width="210px"),
-            tooltip="The environment variable that holds the key; the key itself is never shown",
-        )  # fmt: skip
+        self._key = KeyField(key, self._key_changed)
         endpoint = w.HBox([self._endpoint, self._url])
-        for css, widget in (
-            ("endpoint", endpoint),
-            ("model", self._model),
-            ("key-from", self._key),
-        ):
-            widget.add_class(f"tp-{css}")
+        endpoint.add_class("tp-endpoint")
+        self._model.add_class("tp-model")
         self._row = w.Box([endpoint, self._model, self._key])
         self._hint = w.HTML()
         self._hint.add_class("tp-hint")
         self._endpoint.observe(self._endpoint_chosen, "value")
         self._url.observe(self._url_typed, "value")
-        self._key.observe(lambda _: self._ask_models(), "value")
 
     def _add(self, label: str, key: str, endpoint: Endpoint, *, choose: bool = False) -> None:
         with self._lock:
@@ -235,8 +218,8 @@ class Controls(w.VBox):
         try:
             endpoint = Endpoint(text)
         except SettingsError as error:
-            if "@" in text:
-                self._url.value = ""  # a password may stand before it
+            if "@" in text or "?" in text:
+                self._url.value = ""  # a password may stand before the one, a key after the other
             self._say(str(error))
             return
         # a password in the URL must not stay in the box, nor in the notebook's saved state
@@ -251,6 +234,10 @@ class Controls(w.VBox):
             self.price.value = _usual_price(key)
         self._price_when_chosen = self.price.value
         self._ask_models()
+
+    def _key_changed(self) -> None:
+        if self._key.complete:
+            self._ask_models()
 
     def settle_price(self) -> None:
         """Take the endpoint's usual price, if another one was chosen and no price was typed."""
@@ -269,12 +256,10 @@ class Controls(w.VBox):
         ).start()
 
     def _fetch_models(self, key: str) -> None:
-        target = self._targets[key]
         try:
-            endpoint = resolve(target, api_key_env=self._key.value or None, **self._overrides)
             from ..discovery import list_models
 
-            names = list_models(endpoint)
+            names = list_models(self._resolved(key))
         except TpwidgetsError as error:
             if self._endpoint.value == key:
                 self._say(str(error))
