@@ -1,52 +1,33 @@
 """The OpenAI chat-completions and completions protocols, as the many servers that speak them do."""
 
-import json
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from .base import WireProtocol, error_message
+from .base import WireProtocol
 from .outcome import Outcome, Usage
 from .server_times import server_times_from_body
+from .values import chars, count
 
 C = TypeVar("C")
 
-_COUNTABLE = 2**53
-"""Metrics calculate in floats: a larger integer is none of theirs, nor a count."""
 
-
-def _usage(said: Any) -> Usage | None:
+def usage_of(said: Any, prompt: str = "prompt", output: str = "completion") -> Usage | None:
     """Read a usage object; zeros in both counts mean that the server did not count."""
-    prompt, output = _count(said, "prompt_tokens"), _count(said, "completion_tokens")
-    if not prompt and not output:
+    prompt_tokens, output_tokens = count(said, f"{prompt}_tokens"), count(said, f"{output}_tokens")
+    if not prompt_tokens and not output_tokens:
         return None
-    reasoning = _count(said.get("completion_tokens_details"), "reasoning_tokens")
-    if reasoning and said.get("total_tokens") == (prompt or 0) + (output or 0) + reasoning:
-        output = (output or 0) + reasoning  # xAI counts reasoning beside the completion, not in it
+    reasoning = count(said.get(f"{output}_tokens_details"), "reasoning_tokens")
+    counted = (prompt_tokens or 0) + (output_tokens or 0)
+    if reasoning and said.get("total_tokens") == counted + reasoning:
+        # xAI counts reasoning beside the completion, not in it
+        output_tokens = (output_tokens or 0) + reasoning
     return Usage(
-        prompt_tokens=prompt,
-        output_tokens=output,
-        cached_tokens=_count(said.get("prompt_tokens_details"), "cached_tokens"),
+        prompt_tokens=prompt_tokens,
+        output_tokens=output_tokens,
+        cached_tokens=count(said.get(f"{prompt}_tokens_details"), "cached_tokens"),
         reasoning_tokens=reasoning,
     )
-
-
-def _count(said: Any, name: str) -> int | None:
-    """Return a count if it is one: the metrics calculate with it."""
-    value = said.get(name) if isinstance(said, dict) else None
-    return value if type(value) is int and 0 <= value < _COUNTABLE else None
-
-
-def _chars(said: Any) -> int:
-    """Count the characters that a model wrote into a text, its parts or tool calls."""
-    if isinstance(said, str):
-        return len(said)
-    if isinstance(said, list):
-        return sum(_chars(part) for part in said)
-    if isinstance(said, dict):
-        written = ("text", "thinking", "function", "name", "arguments")
-        return sum(_chars(said[key]) for key in written if key in said)
-    return 0
 
 
 class _Choice(msgspec.Struct, kw_only=True, gc=False):
@@ -93,21 +74,15 @@ class _OpenAI(WireProtocol):
     def read(self, said: Any, stamp_ns: int, outcome: Outcome) -> None:
         """Fold an event's JSON into the outcome; raises if it isn't this protocol's."""
         choices, usage = said.get("choices"), said.get("usage")
-        if said.get("error"):
-            outcome.error = outcome.error or error_message(json.dumps(said).encode())
-            return
         if usage:
-            outcome.usage = _usage(usage) or outcome.usage
-        if choices:
-            choice = choices[0]
+            outcome.usage = usage_of(usage) or outcome.usage
+        for choice in choices or ():
             self._judge(choice, stamp_ns, outcome)
-            reason = choice.get("finish_reason")
-            if not reason:
-                return
-            outcome.finish_reason = str(reason)[:40]
-        elif choices is None and "usage" not in said:
+            outcome.finish(choice.get("finish_reason"))
+        if choices is None and "usage" not in said:
             raise ValueError("neither choices nor usage")
-        outcome.note(server_times_from_body(said))  # they stand at the end, if anywhere
+        if outcome.finish_reason or not choices:  # they stand at the end, if anywhere
+            outcome.note(server_times_from_body(said))
 
     def _prompt(self, prompt: str) -> dict[str, Any]:
         raise NotImplementedError
@@ -137,9 +112,9 @@ class Chat(_OpenAI):
         delta = choice.get("delta") or {}
         output = delta.get("content") or delta.get("tool_calls") or delta.get("refusal")
         if output:
-            outcome.token(stamp_ns, len(output) if type(output) is str else _chars(output))
+            outcome.token(stamp_ns, len(output) if type(output) is str else chars(output))
         elif reasoning := delta.get("reasoning_content") or delta.get("reasoning"):
-            outcome.token(stamp_ns, _chars(reasoning), output=False)
+            outcome.token(stamp_ns, chars(reasoning), output=False)
 
 
 class Completions(_OpenAI):
@@ -160,4 +135,4 @@ class Completions(_OpenAI):
 
     def _judge(self, choice: dict[str, Any], stamp_ns: int, outcome: Outcome) -> None:
         if text := choice.get("text"):
-            outcome.token(stamp_ns, _chars(text))
+            outcome.token(stamp_ns, chars(text))

@@ -1,7 +1,10 @@
 """What one streamed answer said: the fold that every wire protocol fills."""
 
+import json
 from dataclasses import dataclass, field
+from typing import Any
 
+from .errors import error_message
 from .server_times import ServerTimes
 
 _SEVERAL = 1.1
@@ -54,11 +57,21 @@ class Outcome(ServerTimes):
         elif stamps[-1] == stamp_ns:  # by the stamp: one read may hold several HTTP chunks
             self.merged += 1
         stamps.append(stamp_ns)
+        self.finish_reason = None  # where one of several choices ended, another goes on
         self.chars += chars
         if not output:
             self.reasoning_chunks += 1
         elif self.first_output_ns is None:
             self.first_output_ns = stamp_ns
+
+    def finish(self, reason: Any) -> None:
+        """Keep the server's word for why the answer ended, if it says one."""
+        if reason:
+            self.finish_reason = str(reason)[:40]
+
+    def fail(self, said: Any) -> None:
+        """Keep what an error in the stream says; the first one counts."""
+        self.error = self.error or error_message(json.dumps(said).encode())
 
     def close(self) -> None:
         """End the fold."""

@@ -2,15 +2,12 @@
 
 import json
 
-import msgspec
-
 from .base import WireProtocol
 from .outcome import Outcome
 
 _BEGINNING = 100
 _MISSES = 8
 """So many events in turn for which the protocol's shortcut was none, and it's left alone."""
-_loads = msgspec.json.Decoder().decode
 
 
 class StreamReader:
@@ -21,6 +18,7 @@ class StreamReader:
         self.begun = b""
         """How the body begins."""
         self._read, self._plain_text = protocol.read, protocol.plain_text
+        self._decode = protocol.decode
         self._misses = 0
         self._parser = protocol.parser()
 
@@ -60,7 +58,7 @@ class StreamReader:
             self._misses += 1
         try:
             try:
-                said = _loads(event)
+                said = self._decode(event)
             except ValueError:
                 text = event.strip()
                 if text == b"[DONE]":
@@ -75,7 +73,10 @@ class StreamReader:
                     said = json.loads(event)
                 except UnicodeDecodeError:  # a text cut amid a character is a token all the same
                     said = json.loads(event.decode("utf-8", "replace"))
-            self._read(said, stamp, outcome)
+            if type(said) is dict and said.get("error"):
+                outcome.fail(said)
+            else:
+                self._read(said, stamp, outcome)
         except (
             ValueError, LookupError, TypeError, AttributeError, RecursionError
         ) as error:  # fmt: skip

@@ -44,6 +44,11 @@ _IN_S = {
     "completion_time": "server_decode_ms",
     "total_time": "server_total_ms",
 }
+_OLLAMA_IN_NS = {
+    "prompt_eval_duration": "server_prefill_ms",
+    "eval_duration": "server_decode_ms",
+    "total_duration": "server_total_ms",
+}
 _BODY: tuple[tuple[tuple[str, ...], float, dict[str, str]], ...] = (
     # llama.cpp, tools/server/README.md: "timings" in the last chunk, unasked
     (("timings",), _MS, {"prompt_ms": "server_prefill_ms", "predicted_ms": "server_decode_ms"}),
@@ -65,17 +70,9 @@ _BODY: tuple[tuple[tuple[str, ...], float, dict[str, str]], ...] = (
     (("time_info",), _S, _IN_S),
     # SambaNova, docs.sambanova.ai, chat completion object: end_time - start_time
     (("usage",), _S, {"total_latency": "server_total_ms"}),
-    # Open WebUI hands on Ollama's durations, backend/open_webui/utils/response.py; they are in
-    # ns: Ollama, docs/api.md
-    (
-        ("usage",),
-        _NS,
-        {
-            "prompt_eval_duration": "server_prefill_ms",
-            "eval_duration": "server_decode_ms",
-            "total_duration": "server_total_ms",
-        },
-    ),
+    # Ollama, docs/api.md; Open WebUI hands them on, backend/open_webui/utils/response.py
+    ((), _NS, _OLLAMA_IN_NS),
+    (("usage",), _NS, _OLLAMA_IN_NS),
 )
 
 _HEADERS: tuple[tuple[str, float, str], ...] = (
@@ -102,7 +99,7 @@ _SERVER_TIMING = {
 
 
 def server_times_from_body(said: Mapping[str, Any]) -> ServerTimes:
-    """Read the durations out of one chunk of an OpenAI-like answer."""
+    """Read the durations out of one event of an answer."""
     times = ServerTimes()
     for path, unit_ms, names in _BODY:
         place: Any = said

@@ -1,0 +1,54 @@
+"""Google's Gemini protocol."""
+
+from typing import Any
+
+from .base import WireProtocol
+from .json_array import EventsOrArray
+from .outcome import Outcome, Usage
+from .values import chars, count
+
+
+class Gemini(WireProtocol):
+    """POST {base}/models/{model}:streamGenerateContent."""
+
+    name = "gemini"
+    title = "Gemini"
+    path = "models/{model}:streamGenerateContent?alt=sse"
+    prompt_at = "contents", 0, "parts", 0, "text"
+    version = "/v1beta"
+    key_header = "x-goog-api-key", "{key}"
+    hosts = ("generativelanguage.googleapis.com",)
+    parser = EventsOrArray  # an array comes where alt=sse got lost on its way
+
+    def body(self, model: str, prompt: str, output_tokens: int) -> dict[str, Any]:  # noqa: ARG002
+        """Return a request for at most `output_tokens` tokens; the path has model and stream."""
+        return {
+            "contents": [{"role": "user", "parts": [{"text": prompt}]}],
+            "generationConfig": {"maxOutputTokens": output_tokens},
+        }
+
+    def read(self, said: Any, stamp_ns: int, outcome: Outcome) -> None:
+        """Fold an event's JSON into the outcome; raises if it isn't this protocol's."""
+        candidates, usage = said.get("candidates"), said.get("usageMetadata")
+        blocked = (said.get("promptFeedback") or {}).get("blockReason")
+        if usage:
+            _note(usage, outcome.usage)
+        for candidate in candidates or ():
+            for part in (candidate.get("content") or {}).get("parts") or ():
+                if written := chars(part):
+                    outcome.token(stamp_ns, written, output=not part.get("thought"))
+            outcome.finish(candidate.get("finishReason"))
+        if blocked:
+            outcome.fail(f"the prompt was blocked: {blocked}")
+        if not (candidates or usage or blocked):
+            raise LookupError("neither candidates nor usage")
+
+
+def _note(said: Any, known: Usage) -> None:
+    """Take over the counts, which run along in each event; thoughts stand beside the answer."""
+    answer, thoughts = count(said, "candidatesTokenCount"), count(said, "thoughtsTokenCount")
+    known.prompt_tokens = count(said, "promptTokenCount") or known.prompt_tokens
+    known.output_tokens = (answer or 0) + (thoughts or 0) or known.output_tokens
+    cached = count(said, "cachedContentTokenCount")
+    known.cached_tokens = known.cached_tokens if cached is None else cached
+    known.reasoning_tokens = known.reasoning_tokens if thoughts is None else thoughts
