@@ -18,6 +18,7 @@ from ..words import count, usd
 from ..workload import Workload
 from .fields import LengthField, LevelsField, PriceField
 from .key_field import KeyField
+from .request_fields import RequestFields
 
 _FIRST = "(the server's first)"
 
@@ -30,16 +31,16 @@ class Controls(w.VBox):
         self.keep_price = False
         """Set once something was measured: choosing another endpoint must not reprice it."""
         self._targets: dict[str, str | Endpoint] = {}
-        self._overrides = {
-            name: given[name] for name in ("protocol", "headers", "extra_body") if name in given
-        }
         key = chosen(given.get("key"), given.get("api_key_env")) or getattr(target, "key", None)
         model = given.get("model") or getattr(target, "model", None)
         load = Load.of(
             given.get("concurrency", "1-64"), given.get("requests"), given.get("seconds")
         )
         positive("timeout_s", given.get("timeout_s", 60), "(seconds)")
-        lengths = Workload.of(given.get("prompt_tokens", 256), given.get("output_tokens", 64))
+        names = ("prompt_tokens", "output_tokens", "batch", "shared_prefix_tokens")
+        lengths = Workload.of(**{"prompt_tokens": 256, "output_tokens": 64}
+                              | {name: given[name] for name in names if name in given})
+        self.request = RequestFields(given, getattr(target, "protocol", None))
         self._endpoint_row(self._known(target), model, key)
         self.concurrency = LevelsField(_levels_text(given.get("concurrency", "1-64"), load))
         self.prompt = LengthField(
@@ -94,7 +95,7 @@ class Controls(w.VBox):
         return self._resolved(self._endpoint.value, self._model.value or None)
 
     def _resolved(self, name: str, model: str | None = None) -> Endpoint:
-        endpoint = resolve(self._targets[name], model=model, **self._overrides)
+        endpoint = resolve(self._targets[name], model=model, **self.request.overrides())
         return replace(endpoint, key=self._key.value, api_key_env=None)
 
     def settings(self) -> dict[str, Any]:
@@ -106,12 +107,18 @@ class Controls(w.VBox):
             Names the first that is refused.
         """
         load = self.load
-        lengths = Workload.of(self.prompt.value, self.output.value)
+        request = self.request
+        lengths = Workload.of(
+            self.prompt.value, self.output.value, request.batch, request.shared_prefix_tokens
+        )
         settings: dict[str, Any] = {
             "concurrency": load.concurrency,
             "prompt_tokens": lengths.prompt_tokens,
             "output_tokens": lengths.output_tokens,
         }
+        for name in ("batch", "shared_prefix_tokens"):
+            if getattr(lengths, name) != getattr(Workload, name):
+                settings[name] = getattr(lengths, name)
         if load.requests is not None:
             settings["requests"] = load.requests
         if load.seconds is not None:
@@ -147,6 +154,7 @@ class Controls(w.VBox):
             field.changed(callback)
         for box in (self._requests, self._seconds_box, self._timeout):
             box.observe(callback, "value")
+        self.request.changed(callback)
 
     # -- endpoint, model, key ------------------------------------------------------------------
 
@@ -305,11 +313,13 @@ class Controls(w.VBox):
         again.on_click(self.look_around)
         again.add_class("tp-look")
         note = w.HTML("<small>0 = until the 95 % interval is within ±10 %</small>")
-        self._settings = w.Box([self._requests, self._seconds_box, note, self._timeout, again])
-        self._settings.add_class("tp-row")
+        loads = w.Box([self._requests, self._seconds_box, note, self._timeout, again])
+        loads.add_class("tp-row")
+        self._settings = w.VBox([loads, self.request])
         self._settings.layout.display = "none"
         self._more_button = w.ToggleButton(
-            description="more settings", tooltip="Requests and seconds per level, time limit",
+            description="more settings",
+            tooltip="Requests and seconds per level, time limit, protocol, batches, headers",
             layout=w.Layout(width="auto"),
         )  # fmt: skip
         self._more_button.add_class("tp-more")

@@ -1,0 +1,90 @@
+"""The dashboard's boxes for how a request is made: what they give, and what they must not keep."""
+
+from typing import Any
+
+import ipywidgets as w
+import pytest
+
+from tpwidgets.errors import SettingsError
+from tpwidgets.widgets.controls import Controls
+
+
+@pytest.fixture
+def controls() -> Controls:
+    return Controls("http://127.0.0.1:9/v1", {"headers": {"X-Given": "in code"}})
+
+
+def box(controls: Controls, css: str) -> Any:
+    return next(
+        part for part in every(controls) if f"tp-{css}" in getattr(part, "_dom_classes", ())
+    )
+
+
+def every(widget: w.Widget) -> list[w.Widget]:
+    return [widget, *(x for child in getattr(widget, "children", ()) for x in every(child))]
+
+
+def test_as_it_is_nothing_is_set(controls: Controls) -> None:
+    endpoint = controls.endpoint()
+    assert endpoint.protocol is None
+    assert endpoint.headers == {"X-Given": "in code"}
+    assert endpoint.extra_body == {}
+    assert not {"batch", "shared_prefix_tokens"} & controls.settings().keys()
+
+
+def test_everything_set(controls: Controls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEAM", "blue")
+    box(controls, "protocol").value = "embeddings"
+    box(controls, "batch-slider").value = 32
+    box(controls, "shared-prefix").value = 100
+    box(controls, "headers").value = "X-Team: ${TEAM}\nX-Trace: on"
+    box(controls, "extra-body").value = '{"dimensions": 256}'
+    endpoint, settings = controls.endpoint(), controls.settings()
+    assert endpoint.protocol == "embeddings"
+    assert endpoint.headers == {"X-Given": "in code", "X-Team": "blue", "X-Trace": "on"}
+    assert endpoint.extra_body == {"dimensions": 256}
+    assert settings["batch"] == 32
+    assert settings["shared_prefix_tokens"] == 100
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "Authorization: Bearer sk-abcdefghijklmnop1234",
+        "X-Api-Key: hunter2",
+        "X-Other: sk1234567890abcdefghij",
+        "fine: yes\nCookie: session",
+    ],
+)
+def test_a_secret_does_not_stay_in_a_box(controls: Controls, typed: str) -> None:
+    headers = box(controls, "headers")
+    headers.value = typed
+    assert headers.value == ""
+    with pytest.raises(SettingsError, match="looks like a secret") as refused:
+        controls.endpoint()
+    assert typed.split()[-1] not in str(refused.value)
+    headers.value = "X-Team: blue"
+    assert controls.endpoint().headers["X-Team"] == "blue"
+
+
+@pytest.mark.parametrize(
+    ("css", "typed", "said"),
+    [
+        ("headers", "no colon", "Name: value"),
+        ("headers", "X-Team: $NO_SUCH_VARIABLE", "NO_SUCH_VARIABLE is not set"),
+        ("extra-body", "temperature: 0", "not JSON"),
+        ("extra-body", "[1]", "an object"),
+    ],
+)
+def test_what_can_not_be_meant_is_refused(
+    controls: Controls, css: str, typed: str, said: str
+) -> None:
+    box(controls, css).value = typed
+    with pytest.raises(SettingsError, match=said):
+        controls.endpoint()
+
+
+def test_a_prefix_as_long_as_the_prompt_is_refused(controls: Controls) -> None:
+    box(controls, "shared-prefix").value = 256
+    with pytest.raises(SettingsError, match="shared_prefix_tokens"):
+        controls.settings()

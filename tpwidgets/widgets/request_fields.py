@@ -1,0 +1,158 @@
+"""How a request is made: protocol, items, what prompts share, further headers and fields."""
+
+import json
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as w
+
+from ..errors import SettingsError
+from ..masking import is_secret_name, looks_like_a_key
+from ..protocols import PROTOCOLS
+from ..workload import MAX_BATCH, MAX_TOKENS
+
+_REFERENCE = re.compile(r"\$\{?([A-Za-z_]\w*)\}?")
+_FIT: dict[str, Any] = {"description_width": "initial"}
+
+
+class RequestFields(w.Box):
+    """The part of the controls that most measurements leave as it is.
+
+    What is typed into a box is saved with the notebook, so a header's value that looks like a
+    secret is refused: a key has a place of its own, and ``$NAME`` stands for a variable's value.
+    """
+
+    def __init__(self, given: dict[str, Any], protocol: str | None) -> None:
+        self._given = {name: given.get(name) or {} for name in ("headers", "extra_body")}
+        self._protocol = w.Dropdown(
+            options=[("found out", ""), *((p.title, name) for name, p in PROTOCOLS.items())],
+            value=given.get("protocol") or protocol or "", description="Protocol", style=_FIT,
+            tooltip="How the endpoint is spoken to", layout=w.Layout(width="270px"),
+        )  # fmt: skip
+        self._batch = w.BoundedIntText(
+            value=given.get("batch", 1), min=1, max=MAX_BATCH, description="Items per request",
+            tooltip="Texts to embed, prompts in a list, or choices (n); each as long as is set",
+            style=_FIT, layout=w.Layout(width="180px"),
+        )  # fmt: skip
+        self._slider = w.SelectionSlider(
+            options=[2**power for power in range(12)], readout=False, style=_FIT,
+            tooltip="Batch size", layout=w.Layout(width="120px"),
+        )  # fmt: skip
+        self._shared = w.BoundedIntText(
+            value=given.get("shared_prefix_tokens", 0), min=0, max=MAX_TOKENS, style=_FIT,
+            description="Shared prefix (tok)", layout=w.Layout(width="210px"),
+            tooltip="So many tokens are the same in all prompts, for a prefix cache to serve; "
+            "0: cold prompts, different from the first word on",
+        )  # fmt: skip
+        self._headers = w.Textarea(
+            description="Headers", placeholder="X-Name: value, or $VARIABLE; one a line", rows=2,
+            continuous_update=False, style=_FIT, layout=w.Layout(width="330px"),
+            tooltip="Sent with every request. Keys go into \N{LEFT DOUBLE QUOTATION MARK}Key from",
+        )  # fmt: skip
+        self._body = w.Textarea(
+            value=json.dumps(self._given["extra_body"]) if self._given["extra_body"] else "",
+            description="Body fields", placeholder='{"temperature": 0, "reasoning_effort": "low"}',
+            rows=2, continuous_update=False, style=_FIT, layout=w.Layout(width="400px"),
+            tooltip="JSON, merged into every request",
+        )  # fmt: skip
+        for css, field in {
+            "protocol": self._protocol, "batch": self._batch, "batch-slider": self._slider,
+            "shared-prefix": self._shared, "headers": self._headers, "extra-body": self._body,
+        }.items():  # fmt: skip
+            field.add_class(f"tp-{css}")
+        self._slid({"new": self._batch.value}, self._slider)
+        self._slider.observe(lambda change: setattr(self._batch, "value", change["new"]), "value")
+        self._batch.observe(lambda change: self._slid(change, self._slider), "value")
+        self._headers.observe(self._typed, "value")
+        self._refused = ""
+        batch = w.HBox([self._batch, self._slider])
+        super().__init__([self._protocol, batch, self._shared, self._headers, self._body])
+        self.add_class("tp-row")
+
+    @staticmethod
+    def _slid(change: Any, slider: w.SelectionSlider) -> None:
+        if change["new"] in slider.options:  # any other number stands in the box alone
+            slider.value = change["new"]
+
+    @property
+    def batch(self) -> int:
+        """Items per request."""
+        return int(self._batch.value)
+
+    @property
+    def shared_prefix_tokens(self) -> int:
+        """How many tokens all prompts share; not checked against their length."""
+        return int(self._shared.value)
+
+    def overrides(self) -> dict[str, Any]:
+        """Return what an endpoint's protocol, headers and body fields are to be.
+
+        Raises
+        ------
+        SettingsError
+            If headers or body fields can't be meant; a value that may be a secret is not echoed.
+        """
+        if self._refused:
+            raise SettingsError(self._refused)
+        found = {
+            "protocol": self._protocol.value or None,
+            "headers": {**self._given["headers"], **_headers(self._headers.value)} or None,
+            "extra_body": self._fields() or None,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    def changed(self, callback: Callable[[Any], None]) -> None:
+        """Call back when something changed."""
+        for field in (self._protocol, self._batch, self._shared, self._headers, self._body):
+            field.observe(callback, "value")
+
+    def _typed(self, change: Any) -> None:
+        """Take what may be a secret out of the box at once: its text is saved with the notebook."""
+        if not change["new"].strip():
+            return
+        self._refused = _secret_in(change["new"])
+        if self._refused:
+            self._headers.value = ""
+
+    def _fields(self) -> dict[str, Any]:
+        text = self._body.value.strip()
+        try:
+            fields = json.loads(text) if text else {}
+        except ValueError as error:
+            raise SettingsError(f"Body fields: not JSON ({error}). Write {{...}}.") from None
+        if not isinstance(fields, dict):
+            raise SettingsError('Body fields: write an object, such as {"temperature": 0}.')
+        return fields
+
+
+def _secret_in(text: str) -> str:
+    """Say why headers must not stand in a box; "" if they may."""
+    for line in text.splitlines():
+        name, _, value = (part.strip() for part in line.partition(":"))
+        written = _REFERENCE.sub("", value).removeprefix("Bearer").strip()
+        if looks_like_a_key(written) or (is_secret_name(name) and written):
+            return (
+                "Headers: that looks like a secret, and what is typed here is saved with the "
+                "notebook. Use Key from, or put it into a variable and write X-Name: $VARIABLE."
+            )
+    return ""
+
+
+def _headers(text: str) -> dict[str, str]:
+    """Read headers as they are typed, one a line, ``$NAME`` replaced by the variable's value."""
+    headers = {}
+    for line in filter(None, map(str.strip, text.splitlines())):
+        name, colon, value = (part.strip() for part in line.partition(":"))
+        if not colon or not name or not value:
+            raise SettingsError("Headers: write Name: value, one a line.")
+        headers[name] = _REFERENCE.sub(_variable, value)
+    return headers
+
+
+def _variable(found: re.Match[str]) -> str:
+    value = os.environ.get(found[1])
+    if value is None:
+        raise SettingsError(f"Headers: the environment variable {found[1]} is not set.")
+    return value
