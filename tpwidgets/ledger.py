@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-OK, STOPPED, RATE_LIMITED, FAILED = range(4)
-"""The column "status": a rate limit is a failure of its own kind."""
-_CODES = {"ok": OK, "stopped": STOPPED, "rate_limited": RATE_LIMITED}
+OK, STOPPED, CLIENT_LIMIT, RATE_LIMITED, FAILED = range(5)
+"""The column "status": failures from `RATE_LIMITED` on, a failure of its own kind. What this
+machine could not send (`CLIENT_LIMIT`) is none of the endpoint's."""
+_CODES = {
+    "ok": OK, "stopped": STOPPED, "client_limit": CLIENT_LIMIT, "rate_limited": RATE_LIMITED,
+}  # fmt: skip
 
 CHUNKS = "chunks"
 """The `token_source` of a request whose tokens the server didn't count."""

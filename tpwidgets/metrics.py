@@ -21,7 +21,7 @@ from .intervals import (
     rate_interval,
     turns_interval,
 )
-from .ledger import CHUNKS, OK, RATE_LIMITED, STOPPED, Columns, Ledger
+from .ledger import CHUNKS, CLIENT_LIMIT, OK, RATE_LIMITED, STOPPED, Columns, Ledger
 from .samples import Sample, Window
 from .verdict import judge
 from .words import COLUMNS, PERCENTILES, POINT_DTYPES, REQUEST_DTYPES, is_whole, measured
@@ -122,9 +122,10 @@ def _row(ledger: Ledger, c: Columns, window: Window, provisional: bool) -> Row:
     if not provisional:
         row |= _gaps(ok, row)
     failed = ended.where(ended["status"] >= RATE_LIMITED)
+    unsent = ended.where(ended["status"] == CLIENT_LIMIT)
     late_ms = float(ended["client_error_ms"].mean()) if len(ended) else None
     row["client_limited"], row["note"] = judge(
-        row, failed.samples, window, _gap_ms(ok, row), late_ms
+        row, failed.samples, unsent.samples, window, _gap_ms(ok, row), late_ms
     )
     return row
 
@@ -136,6 +137,7 @@ def _outcomes(ended: Columns) -> Row:
         "n": n,
         "n_failed": failed,
         "n_stopped": int((status == STOPPED).sum()),
+        "n_client_limit": int((status == CLIENT_LIMIT).sum()),
         "n_rate_limited": int((status == RATE_LIMITED).sum()),
         "error_rate": failed / (n + failed) if n + failed else None,
         "new_connections": int((ended["reused_connection"] == 0).sum()),
@@ -232,9 +234,11 @@ def _items(ok: Columns, row: Row) -> Row:
     items = _mean(ok["items"])
     if items is None or (items == 1 and ok["chunks"].any()):
         return {}
-    found = (measured(row, f"rps{end}") for end in ("", "_lo", "_hi"))
-    rate, lo, hi = (None if rps is None else rps * items for rps in found)
-    return {"batches_per_s": row["rps"], **_cell("items_per_s", rate, (lo, hi))}
+    out: Row = {"batches_per_s": row["rps"]}
+    for end in ("", "_lo", "_hi"):
+        rps = measured(row, f"rps{end}")
+        out[f"items_per_s{end}"] = None if rps is None else rps * items
+    return out
 
 
 def _by_turns(

@@ -23,7 +23,7 @@ class Sample:
     """``warmup``, ``measured`` (ended inside the level's window) or ``cooldown``."""
     status: str = "ok"
     """``ok``, ``http_error``, ``rate_limited``, ``timeout``, ``disconnected``, ``malformed``,
-    ``refused``, ``stopped``."""
+    ``refused``, ``client_limit`` (this machine could open no connection for it), ``stopped``."""
     http_status: int | None = None
     message: str = ""
     sent_s: float = 0.0

@@ -24,6 +24,7 @@ tokens a step write their chunks together."""
 def judge(
     row: Mapping[str, object],
     failures: Sequence[Sample],
+    unsent: Sequence[Sample],
     window: Window,
     gap_ms: float | None,
     late_ms: float | None,
@@ -36,6 +37,8 @@ def judge(
         The operating point, all but complete.
     failures
         The requests that failed inside the window.
+    unsent
+        Those that this machine could not send.
     gap_ms
         The median time between chunks.
     late_ms
@@ -43,6 +46,8 @@ def judge(
     """
     reasons, notes = [], [window.note] if window.note else []
     n, failed = int(measured(row, "n") or 0), len(failures)
+    if unsent:
+        reasons.append(f"{len(unsent)} requests could not be sent, {unsent[0].message}")
     reached = window.in_flight_mean
     if 0 < reached < REACHED * window.concurrency and not failed:
         reasons.append(f"{count(reached)} of {window.concurrency} requests were in flight")
@@ -55,7 +60,7 @@ def judge(
             reasons.append(f"stamps {how} {duration(late)} late at a {words} of {duration(median)}")
     if reasons:
         notes.append("the client was the limit: " + ", ".join(reasons))
-    if not n and not failed:
+    if not n and not failed and not unsent:
         notes.append("no request ended inside the window: count for more seconds")
     if failed:
         notes += _failed(row, failures)
@@ -93,6 +98,7 @@ _WORDS = {
     "disconnected": "cut off",
     "malformed": "not understood",
     "refused": "no connection",
+    "client_limit": "this machine's limit",
 }
 
 

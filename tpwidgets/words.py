@@ -68,6 +68,10 @@ _POINT: dict[str, tuple[str, str]] = {
     "n": ("int64", "requests that ended well inside the window; the percentiles pool these"),
     "n_failed": ("int64", "requests that failed inside the window (stopped ones apart)"),
     "n_stopped": ("int64", "requests that the user or the end of the run cut short"),
+    "n_client_limit": (
+        "int64",
+        "requests that this machine could not send (open files, ports); not part of n_failed",
+    ),
     "n_rate_limited": ("int64", "requests refused by a rate limit; part of n_failed"),
     "error_rate": ("float64", "n_failed / (n + n_failed), 0 to 1"),
     "window_start_s": ("float64", "when counting began, s on the worker's clock"),

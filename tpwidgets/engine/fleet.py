@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..masking import Mask
+from .limits import users_per_worker
 from .process import LocalWorker
 
 _USERS_PER_WORKER = 256
@@ -110,11 +111,12 @@ class Fleet:
 
     def _wanted(self, users: int) -> int:
         """Return how many workers so many users need, by how busy those before kept them."""
+        least = math.ceil(users / users_per_worker())
         busy: float = sum(m.live["busy"] for m in self._members if m.live)
         before: int = self._level.get("concurrency", 0)
         if before:
-            return math.ceil(busy * users / before / _COMFORTABLE)
-        return math.ceil(users / _USERS_PER_WORKER)
+            return max(least, math.ceil(busy * users / before / _COMFORTABLE))
+        return max(least, math.ceil(users / _USERS_PER_WORKER))
 
     def _grow(self, wanted: int) -> None:
         while len(self._members) < min(wanted, self._cores):

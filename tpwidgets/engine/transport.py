@@ -19,6 +19,7 @@ import httpx
 
 from .connection import Connection
 from .exchange import BrokenOff, Exchange
+from .limits import used_up
 from .selector import InlineSelector
 from .stamps import Clock, keep_stamping
 
@@ -45,6 +46,7 @@ class StampedTransport:
         self._busy: dict[Exchange, Callable[[], None]] = {}
         """What is under way, and how to break it off."""
         self._direct: dict[tuple[str, str, int], bool] = {}
+        self._reached: set[tuple[str, str, int]] = set()
         self._pools: dict[int, httpx.AsyncHTTPTransport] = {}
         self._ssl: ssl.SSLContext | None = None
         self._sweeper: asyncio.TimerHandle | None = None
@@ -149,8 +151,15 @@ class StampedTransport:
             within = f" within {timeout_s:g} s" if timeout_s else ""
             raise httpx.ConnectTimeout(f"no connection{within}") from None
         except (OSError, UnicodeError) as error:  # UnicodeError: no host can be called that
+            self._blame_this_machine(url, error)
             raise httpx.ConnectError(_plain(error)) from None
+        self._reached.add(_origin(url))
         return connection
+
+    def _blame_this_machine(self, url: httpx.URL, error: Exception) -> None:
+        """Break off if it was this machine that could open no further connection."""
+        if said := used_up(error, connected_before=_origin(url) in self._reached):
+            raise BrokenOff("client_limit", said) from None
 
     async def _connection(self, url: httpx.URL, timeout_s: float | None) -> tuple[Connection, bool]:
         """Return a connection and whether it was opened just now."""
@@ -224,6 +233,9 @@ class StampedTransport:
                     await response.aclose()
         except TimeoutError:  # the sweeper broke it off
             exchange.end(BrokenOff("stopped", ""))
+        except httpx.ConnectError as error:
+            self._blame_this_machine(request.url, error)
+            raise
         finally:
             self._busy.pop(exchange, None)
         await exchange.finished()

@@ -21,6 +21,7 @@ from typing import Any
 from . import frames
 from .breaker import Breaker
 from .closed_loop import ClosedLoop, Level
+from .limits import raise_open_files
 from .place import Busy, Place, go_first
 from .requester import Requester
 from .selector import InlineSelector
@@ -151,6 +152,7 @@ class Worker:
 def main() -> None:
     """Run a worker on this process's pipes."""
     go_first()
+    raise_open_files()
     pipe = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a stray print must not end up among the frames
     out: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
