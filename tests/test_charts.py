@@ -198,7 +198,7 @@ def test_tooltips_tell_all():
     for part in (
         "run 2: concurrency 16", "1,029 tokens/s, whole system (95 %: 957 to 1,090)",
         "measured; stopped early", "640, failed 0", "15.7 of 16 asked", "12 s, 22.4 requests/s",
-        "256 in, 64 out", "0.1 ms (p99), merged 0.2 %",
+        "256 in (25 % cached), 64 out", "0.1 ms (p99), merged 0.2 %",
     ):  # fmt: skip
         assert part in text
 

@@ -316,7 +316,9 @@ _TELL = {
     f" + {number('e2e_p50_ms', ' ms')}",
     "between chunks": f"{number('gap_p50_ms', ' ms')} + (isValid(datum.itl_p50_ms) ? ' (ITL)' : '')"
     f" + ', ' + {number('tokens_per_chunk')} + ' tokens a chunk'",
-    "tokens": f"{number('prompt_tokens_mean')} + ' in, ' + {number('output_tokens_mean')} + ' out'",
+    "tokens": f"{number('prompt_tokens_mean')} + ' in'"
+    " + (isValid(datum.cached_pct) ? ' (' + format(datum.cached_pct, '.0f') + ' % cached)' : '')"
+    f" + ', ' + {number('output_tokens_mean')} + ' out'",
     "client error": "(datum.client_error_p99_ms < 0.001 ? 'below 0.001 ms' : "
     f"{number('client_error_p99_ms', ' ms')}) + ' (p99), merged '"
     f" + {number('merged_pct', ' %')}",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from .cost import Price
 from .errors import TpwidgetsError
 from .keys import Key
+from .protocols import PROTOCOLS
+from .typed import read_fields, read_headers
 
 if TYPE_CHECKING:
     from .run import Run
@@ -30,7 +32,13 @@ def add_measure(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     add("--seconds", type=float, help="to count per level")
     add("--timeout", type=float, default=60.0, dest="timeout_s", metavar="SECONDS",
         help="give up on a request after so long a silence (default: 60)")  # fmt: skip
-    add("--protocol", help="chat or completions (default: found out)")
+    add("--protocol", help=f"{', '.join(PROTOCOLS)} (default: found out)")
+    add("--batch", type=int, default=1, help="items per request (default: 1)")
+    add("--shared-prefix-tokens", type=int, default=0, metavar="N",
+        help="let all prompts begin with the same N tokens (default: 0)")  # fmt: skip
+    add("--header", action="append", default=[], metavar="NAME:VALUE", dest="headers",
+        help="sent with every request; $NAME in quotes stands for a variable's value")  # fmt: skip
+    add("--extra-body", metavar="JSON", help="fields for every request's body")
     key = parser.add_mutually_exclusive_group().add_argument
     key("--api-key-env", metavar="NAME", help="the environment variable that holds the key")
     key("--key-keyring", metavar="SERVICE/USER", help="the system keyring's entry that holds it")
@@ -49,9 +57,11 @@ def measure(args: argparse.Namespace) -> int:
     from .api import measure as run_measurement
 
     names = ("model", "concurrency", "prompt_tokens", "output_tokens", "requests", "seconds",
-             "timeout_s", "protocol", "api_key_env")  # fmt: skip
+             "timeout_s", "protocol", "batch", "shared_prefix_tokens", "api_key_env")  # fmt: skip
     settings: dict[str, Any] = {name: getattr(args, name) for name in names}
     try:
+        settings["headers"] = read_headers("\n".join(args.headers)) or None
+        settings["extra_body"] = read_fields(args.extra_body or "") or None
         price = _price(args)
         run = run_measurement(args.endpoint, **settings, key=_key(args), price=price)
         _print(run)

@@ -143,7 +143,7 @@ def _what_it_gives(point: Point, price: Price | None) -> str:
     unit = "items/s" if is_whole(point) else "tokens/s"
     parts = [f"{count(measured(point, _rate(point)))} {unit}"]
     p95, p50 = (measured(point, f"{latency}_{p}_ms") for p in ("p95", "p50"))
-    n = measured(point, "n") or 0
+    n = int(measured(point, "n") or 0)
     if p95 is not None and (point.get("ttft_p95_firm") or (latency == "e2e" and firm(n, 0.95))):
         parts.append(f"{name} p95 {duration(p95)}")
     elif p95 is not None:

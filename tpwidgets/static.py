@@ -3,12 +3,17 @@
 import base64
 from typing import TYPE_CHECKING, Any
 
+from .cost import usd_per_1m_output, usd_per_1m_total
 from .run import escape
-from .words import TTFT_PARTS, count, duration, percent, usd
+from .words import TTFT_PARTS, count, duration, is_whole, percent, usd
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .cost import Price
     from .run import Run
+
+Row = dict[str, Any]
 
 _TABLE = "border-collapse:collapse;font-variant-numeric:tabular-nums"
 _CELL = "padding:2px 10px;text-align:right;border-bottom:1px solid rgba(128,128,128,.35)"
@@ -79,36 +84,52 @@ def table(run: "Run", price: "Price | None" = None) -> tuple[list[str], list[lis
 
     A star stands at points at which the client was the limit; `notes` says why.
     """
-    from .cost import usd_per_1m_output
-
     price = price or run.price
-    itl = all(row["gap_p50_ms"] is None or row["itl_p50_ms"] is not None for row in run.rows)
-    heads = ["concurrency", "n", "TTFT p50", "TTFT p95", "ITL p50" if itl else "chunk gap p50",
-             "tok/s per user", "tok/s in all (95 %)", "req/s", "errors"]  # fmt: skip
-    if not itl:
-        heads.insert(5, "tokens per chunk")
+    whole = bool(run.rows) and all(is_whole(row) for row in run.rows if row["n"])
+    columns: dict[str, Callable[[Row], str]] = {
+        "concurrency": _level, "n": lambda row: count(row["n"]),
+        **(_WHOLE if whole else _streamed(run.rows)),
+        "req/s": lambda row: count(row["rps"]),
+    }  # fmt: skip
+    if any(row["cached_pct"] for row in run.rows):
+        columns["cached"] = lambda row: percent(row["cached_pct"])
+    columns["errors"] = lambda row: percent(100 * (row["error_rate"] or 0))
     if price is not None:
-        heads.append("$ per 1M output")
-    rows = []
-    for row in run.rows:
-        p95 = duration(row["ttft_p95_ms"])
-        cells = [
-            _level(row),
-            count(row["n"]),
-            duration(row["ttft_p50_ms"]),
-            p95 if row["ttft_p95_firm"] or row["ttft_p95_ms"] is None else f"~{p95}",
-            duration(row["gap_p50_ms"]),
-            count(row["user_tps_p50"]),
-            _interval(row),
-            count(row["rps"]),
-            percent(100 * (row["error_rate"] or 0)),
-        ]
-        if not itl:
-            cells.insert(5, count(row["tokens_per_chunk"]))
-        if price is not None:
-            cells.append(usd(usd_per_1m_output(row, price)[0]))
-        rows.append(cells)
-    return heads, rows
+        cost = usd_per_1m_total if whole else _usd_per_1m_output
+        columns[f"$ per 1M {'tokens' if whole else 'output'}"] = lambda row: usd(cost(row, price))
+    return list(columns), [[cell(row) for cell in columns.values()] for row in run.rows]
+
+
+def _usd_per_1m_output(row: Row, price: "Price") -> float | None:
+    return usd_per_1m_output(row, price)[0]
+
+
+def _streamed(rows: list[Row]) -> "dict[str, Callable[[Row], str]]":
+    """Return the columns of answers that stream."""
+    itl = all(row["gap_p50_ms"] is None or row["itl_p50_ms"] is not None for row in rows)
+    per_chunk = {} if itl else {"tokens per chunk": lambda row: count(row["tokens_per_chunk"])}
+    return {
+        "TTFT p50": lambda row: duration(row["ttft_p50_ms"]),
+        "TTFT p95": lambda row: _p95(row, "ttft", row["ttft_p95_firm"]),
+        "ITL p50" if itl else "chunk gap p50": lambda row: duration(row["gap_p50_ms"]),
+        **per_chunk,
+        "tok/s per user": lambda row: count(row["user_tps_p50"]),
+        "tok/s in all (95 %)": lambda row: _interval(row, "output_tps"),
+    }
+
+
+_WHOLE: "dict[str, Callable[[Row], str]]" = {
+    "E2E p50": lambda row: duration(row["e2e_p50_ms"]),
+    "E2E p95": lambda row: _p95(row, "e2e", row["n"] >= 200),
+    "items/s (95 %)": lambda row: _interval(row, "items_per_s"),
+    "input tok/s": lambda row: count(row["input_tps"]),
+}
+"""The columns of answers that come whole."""
+
+
+def _p95(row: Row, latency: str, is_firm: bool) -> str:
+    value = row[f"{latency}_p95_ms"]
+    return duration(value) if is_firm or value is None else f"~{duration(value)}"
 
 
 def ttft_table(run: "Run") -> tuple[list[str], list[list[str]]] | None:
@@ -127,7 +148,7 @@ def ttft_table(run: "Run") -> tuple[list[str], list[list[str]]] | None:
     return ["concurrency", *columns], rows
 
 
-def _level(row: dict[str, Any]) -> str:
+def _level(row: Row) -> str:
     return f"{row['concurrency']}{' *' if row['client_limited'] else ''}"
 
 
@@ -137,8 +158,8 @@ def notes(run: "Run") -> list[str]:
     return [*run.conditions.get("notes", []), *by_level]
 
 
-def _interval(row: dict[str, Any]) -> str:
-    value, lo, hi = row["output_tps"], row["output_tps_lo"], row["output_tps_hi"]
+def _interval(row: Row, name: str) -> str:
+    value, lo, hi = (row[name + end] for end in ("", "_lo", "_hi"))
     if value is None:
         return "–"
     if lo is None or hi is None:

@@ -1,8 +1,6 @@
 """How a request is made: protocol, items, what prompts share, further headers and fields."""
 
 import json
-import os
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +9,9 @@ import ipywidgets as w
 from ..errors import SettingsError
 from ..masking import is_secret_name, looks_like_a_key
 from ..protocols import PROTOCOLS
+from ..typed import REFERENCE, read_fields, read_headers
 from ..workload import MAX_BATCH, MAX_TOKENS
 
-_REFERENCE = re.compile(r"\$\{?([A-Za-z_]\w*)\}?")
 _FIT: dict[str, Any] = {"description_width": "initial"}
 
 
@@ -98,8 +96,8 @@ class RequestFields(w.Box):
             raise SettingsError(self._refused)
         found = {
             "protocol": self._protocol.value or None,
-            "headers": {**self._given["headers"], **_headers(self._headers.value)} or None,
-            "extra_body": self._fields() or None,
+            "headers": {**self._given["headers"], **read_headers(self._headers.value)} or None,
+            "extra_body": read_fields(self._body.value) or None,
         }
         return {name: value for name, value in found.items() if value is not None}
 
@@ -116,43 +114,15 @@ class RequestFields(w.Box):
         if self._refused:
             self._headers.value = ""
 
-    def _fields(self) -> dict[str, Any]:
-        text = self._body.value.strip()
-        try:
-            fields = json.loads(text) if text else {}
-        except ValueError as error:
-            raise SettingsError(f"Body fields: not JSON ({error}). Write {{...}}.") from None
-        if not isinstance(fields, dict):
-            raise SettingsError('Body fields: write an object, such as {"temperature": 0}.')
-        return fields
-
 
 def _secret_in(text: str) -> str:
     """Say why headers must not stand in a box; "" if they may."""
     for line in text.splitlines():
         name, _, value = (part.strip() for part in line.partition(":"))
-        written = _REFERENCE.sub("", value).removeprefix("Bearer").strip()
+        written = REFERENCE.sub("", value).removeprefix("Bearer").strip()
         if looks_like_a_key(written) or (is_secret_name(name) and written):
             return (
                 "Headers: that looks like a secret, and what is typed here is saved with the "
                 "notebook. Use Key from, or put it into a variable and write X-Name: $VARIABLE."
             )
     return ""
-
-
-def _headers(text: str) -> dict[str, str]:
-    """Read headers as they are typed, one a line, ``$NAME`` replaced by the variable's value."""
-    headers = {}
-    for line in filter(None, map(str.strip, text.splitlines())):
-        name, colon, value = (part.strip() for part in line.partition(":"))
-        if not colon or not name or not value:
-            raise SettingsError("Headers: write Name: value, one a line.")
-        headers[name] = _REFERENCE.sub(_variable, value)
-    return headers
-
-
-def _variable(found: re.Match[str]) -> str:
-    value = os.environ.get(found[1])
-    if value is None:
-        raise SettingsError(f"Headers: the environment variable {found[1]} is not set.")
-    return value
