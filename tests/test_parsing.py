@@ -12,6 +12,7 @@ from fuzz.fuzz_stream import (
     expected,
     mutated,
     naive_events,
+    naive_lines,
     outcome,
     parsed,
     recorded,
@@ -19,9 +20,11 @@ from fuzz.fuzz_stream import (
 )  # fmt: skip
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from streams import framed
 
 from tpwidgets.protocols import PROTOCOLS, Outcome, StreamReader, sse
 from tpwidgets.protocols import reader as reader_module
+from tpwidgets.protocols.lines import LineParser
 
 pytestmark = pytest.mark.quick
 
@@ -99,6 +102,22 @@ def test_the_events_are_the_same_however_the_stream_is_cut(
 def test_any_bytes_are_read_as_the_standard_reads_them(stream: bytes, places: list[int]) -> None:
     for reads in ([stream] if stream else [], cut(stream, places), bytewise(stream)):
         assert parsed(reads) == expected(reads)
+        assert parsed(reads, LineParser) == expected(reads, naive_lines)
+
+
+@given(st.lists(TEXT, max_size=6), st.sampled_from([b"\n", b"\r\n"]), st.booleans(), PLACES)
+def test_lines_come_when_they_end(
+    texts: list[str], newline: bytes, mark: bool, places: list[int]
+) -> None:
+    stream, events = b"\xef\xbb\xbf" if mark else b"", []
+    for text in texts:
+        line = text.encode() + newline
+        stream += line
+        if line.strip():
+            events.append((line[:-1], len(stream) - 1))
+    assert naive_lines(stream) == events
+    for reads in (cut(stream, places), bytewise(stream)):
+        assert parsed(reads, LineParser) == expected(reads, naive_lines)
 
 
 def test_a_late_blank_line_does_not_date_the_event() -> None:
@@ -136,16 +155,28 @@ def test_an_event_of_a_megabyte(newline: bytes, size: int) -> None:
     assert parsed(reads) == expected(reads) == [(big, last), (b"y", last)]
 
 
+@pytest.mark.parametrize(
+    ("name", "piece"),
+    [
+        ("chat", b"x" * 400),
+        ("chat", b"data: " + b"x" * 400 + b"\n"),
+        ("ollama", b"x" * 400),
+        ("gemini", b'[{"a":"' + b"x" * 400),
+    ],
+)
 def test_what_never_ends_is_dropped_and_does_not_fill_the_memory(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, name: str, piece: bytes
 ) -> None:
     monkeypatch.setattr(sse, "MAX_EVENT", 1000)
-    for piece in (b"x" * 400, b"data: " + b"x" * 400 + b"\n"):
-        reader = StreamReader(PROTOCOLS["chat"])
-        for stamp in range(10):
-            reader.feed(piece, stamp)
-            assert sum(map(len, reader._parser._parts + reader._parser._data)) <= 1000
-        assert "longer" in str(reader.finish(11).malformed)
+    reader = StreamReader(PROTOCOLS[name])
+    for stamp in range(10):
+        reader.feed(piece, stamp)
+        parser = getattr(reader._parser, "_parser", reader._parser)
+        assert sum(map(len, parser._parts + getattr(parser, "_data", []))) <= 1000
+    assert "too long" in str(reader.finish(11).malformed)
+
+
+def test_comments_without_end_are_no_event() -> None:
     pings = StreamReader(PROTOCOLS["chat"])
     for stamp in range(1000):
         pings.feed(b": ping\n\n", stamp)
@@ -181,48 +212,101 @@ def test_the_outcome_is_the_same_however_the_stream_is_cut(
 
 
 TEXTS = st.none() | st.text(max_size=3) | st.just(["x"])
-PIECES = st.fixed_dictionaries(
-    {},
-    optional={
-        "role": st.just("assistant"), "content": TEXTS, "reasoning_content": TEXTS,
-        "refusal": TEXTS, "tool_calls": st.none() | st.just([{"function": {"arguments": "{}"}}]),
-    },
-)  # fmt: skip
-CHOICES = st.fixed_dictionaries(
-    {},
-    optional={
-        "index": st.integers(0, 1), "delta": st.none() | PIECES, "text": TEXTS,
-        "logprobs": st.none() | st.just({"content": [{"token": "x"}]}),
-        "finish_reason": st.sampled_from([None, "stop", "length", 1]),
-    },
-)  # fmt: skip
-COUNTS = st.fixed_dictionaries({"completion_tokens": st.integers(0, 9)})
-EVENTS = st.fixed_dictionaries(
-    {},
-    optional={
-        "id": st.just("x"), "choices": st.none() | st.lists(CHOICES, max_size=2),
-        "usage": st.none() | COUNTS, "error": st.sampled_from([None, "no", {"message": "no"}]),
-        "timings": st.just({"prompt_ms": 3.0}),
-    },
-)  # fmt: skip
+CALLS = st.none() | st.just([{"function": {"name": "f", "arguments": "{}"}}])
+ERRORS = st.sampled_from([None, "no", {"message": "no"}])
+COUNTS = st.integers(0, 9)
 
 
-@settings(max_examples=300)
-@given(st.sampled_from(["chat", "completions"]), st.lists(EVENTS, max_size=12))
-def test_the_shortcut_leads_where_the_long_way_does(name: str, events: list[Any]) -> None:
-    stream = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+def some(**optional: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Draw a dict with some of the keys."""
+    return st.fixed_dictionaries({}, optional=optional)
+
+
+CHOICES = some(
+    index=st.integers(0, 1), text=TEXTS, finish_reason=st.sampled_from([None, "stop", 1]),
+    delta=st.none() | some(
+        role=st.just("assistant"), content=TEXTS, reasoning_content=TEXTS, refusal=TEXTS,
+        tool_calls=CALLS,
+    ),
+    logprobs=st.none() | st.just({"content": [{"token": "x"}]}),
+)  # fmt: skip
+OPENAI = some(
+    id=st.just("x"), choices=st.none() | st.lists(CHOICES, max_size=2), error=ERRORS,
+    usage=st.none() | some(completion_tokens=COUNTS), timings=st.just({"prompt_ms": 3.0}),
+)  # fmt: skip
+OLLAMA = some(
+    done=st.sampled_from([False, False, True, None, 0]), response=TEXTS, thinking=TEXTS,
+    message=st.none() | some(content=TEXTS, thinking=TEXTS, tool_calls=CALLS), error=ERRORS,
+    eval_count=COUNTS, done_reason=TEXTS,
+)  # fmt: skip
+EVENTS = {
+    "chat": OPENAI,
+    "completions": OPENAI,
+    "responses": some(
+        type=st.sampled_from([
+            "response.output_text.delta", "response.reasoning_text.delta", "response.completed",
+        ]),
+        delta=TEXTS, error=ERRORS, usage=some(output_tokens=COUNTS),
+        response=some(status=TEXTS, usage=some(output_tokens=COUNTS)),
+    ),
+    "anthropic": some(
+        type=st.sampled_from(["content_block_delta", "content_block_start", "message_delta"]),
+        delta=some(
+            type=st.sampled_from(["text_delta", "thinking_delta", "input_json_delta"]),
+            text=TEXTS, thinking=TEXTS, partial_json=TEXTS, stop_reason=TEXTS,
+        ),
+        content_block=some(text=TEXTS, name=TEXTS), error=ERRORS, usage=some(output_tokens=COUNTS),
+    ),
+    "gemini": some(
+        candidates=st.lists(some(
+            content=some(parts=st.lists(some(text=TEXTS, thought=st.booleans()), max_size=2)),
+            finishReason=TEXTS,
+        ), max_size=2),
+        usageMetadata=some(candidatesTokenCount=COUNTS), error=ERRORS,
+    ),
+    "ollama": OLLAMA,
+    "ollama-generate": OLLAMA,
+    "embeddings": some(data=st.lists(some(embedding=st.lists(COUNTS)), max_size=2), error=ERRORS),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+@settings(max_examples=100)
+@given(st.data())
+def test_the_shortcut_leads_where_the_long_way_does(name: str, data: st.DataObject) -> None:
+    stream = b"".join(framed(name, data.draw(st.lists(EVENTS[name], max_size=12))))
     shortly = outcome(name, [stream])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reader_module, "_MISSES", 0)
         assert outcome(name, [stream]) == shortly
 
 
-def test_the_shortcut_is_taken() -> None:
-    said = {"id": "x", "choices": [{"index": 0, "delta": {"content": "é\n"}, "text": "é\n"}]}
-    for name, protocol in PROTOCOLS.items():
-        assert protocol.plain_text(json.dumps(said).encode()) == "é\n", name
-        with pytest.raises(ValueError, match="null"):
-            protocol.plain_text(json.dumps(said | {"usage": {"completion_tokens": 1}}).encode())
+PLAIN = {
+    "chat": {"id": "x", "choices": [{"index": 0, "delta": {"content": "é\n"}}]},
+    "completions": {"id": "x", "choices": [{"index": 0, "text": "é\n", "logprobs": None}]},
+    "responses": {"type": "response.output_text.delta", "delta": "é\n", "logprobs": []},
+    "anthropic": {
+        "type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "é\n"},
+    },
+    "ollama": {"message": {"role": "assistant", "content": "é\n"}, "done": False},
+    "ollama-generate": {"response": "é\n", "done": False},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_the_shortcut_is_taken(name: str) -> None:
+    plain_text = PROTOCOLS[name].plain_text
+    assert plain_text(json.dumps(PLAIN[name]).encode()) == "é\n"
+    with pytest.raises(ValueError, match="null"):
+        plain_text(json.dumps(PLAIN[name] | {"error": {"message": "no"}}).encode())
+
+
+@pytest.mark.parametrize("name", ["chat", "completions"])
+def test_the_shortcut_is_not_taken_past_a_count(name: str) -> None:
+    with pytest.raises(ValueError, match="null"):
+        PROTOCOLS[name].plain_text(
+            json.dumps(PLAIN[name] | {"usage": {"completion_tokens": 1}}).encode()
+        )
 
 
 class Echo:
