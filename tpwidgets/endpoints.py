@@ -2,7 +2,6 @@
 
 import base64
 import json
-import logging
 import re
 import threading
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from .errors import EndpointError, SettingsError
 from .keys import Key, chosen
-from .masking import Mask, is_secret_name, looks_like_a_key, shown_url
+from .masking import Mask, is_secret_name, looks_like_a_key
 from .protocols import PROTOCOLS
 
 if TYPE_CHECKING:
@@ -226,7 +225,6 @@ def http_client(endpoint: Endpoint, timeout_s: float) -> "httpx.Client":
     """Return an httpx client for probing `endpoint`: never a proxy for loopback, no redirects."""
     import httpx
 
-    logging.getLogger("httpx").addFilter(_without_secrets)
     try:
         return httpx.Client(
             timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 10.0)),
@@ -242,12 +240,3 @@ def http_client(endpoint: Endpoint, timeout_s: float) -> "httpx.Client":
             "used. Name an http:// one, install httpx[socks] for SOCKS, or set NO_PROXY.",
             "unreachable",
         ) from None
-
-
-def _without_secrets(record: logging.LogRecord) -> bool:
-    """Mask the keys in the URLs that httpx logs."""
-    if isinstance(record.args, tuple):
-        record.args = tuple(
-            shown_url(str(arg)) if type(arg).__name__ == "URL" else arg for arg in record.args
-        )
-    return True

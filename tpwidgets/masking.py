@@ -1,8 +1,11 @@
 """What is secret, and how it is taken out of what is shown: servers quote keys in what they say."""
 
 import base64
+import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from urllib.parse import quote, unquote
 
 MASK = "•••"
@@ -32,17 +35,6 @@ def looks_like_a_key(text: str) -> bool:
     """Return whether a text looks like a key rather than like a name or a word."""
     pieces = re.split(r"[^A-Za-z0-9]+", text)
     return any(len(piece) >= 16 and re.search(r"\d", piece) for piece in pieces)
-
-
-def shown_url(url: str) -> str:
-    """Return a URL with the secrets in its query masked."""
-    head, mark, query = url.partition("?")
-    items = [
-        f"{name}={MASK}" if is_secret_name(unquote(name)) else item
-        for item in query.split("&")
-        for name in (item.partition("=")[0],)
-    ]
-    return head + mark + "&".join(items)
 
 
 class Mask:
@@ -83,15 +75,25 @@ class Mask:
         """Return whether the text holds a secret as a whole."""
         return any(secret in text for secret in self._whole)
 
+    @contextmanager
+    def over_logs(self) -> Iterator[None]:
+        """Mask what httpx logs meanwhile in this thread: addresses, and a server's headers."""
+        for name in _LOGGERS:
+            logging.getLogger(name).addFilter(_filter)  # once, however often it is added
+        before = _OVER_LOGS.set(self)
+        try:
+            yield
+        finally:
+            _OVER_LOGS.reset(before)
+
     def __repr__(self) -> str:
         return f"<Mask of {len(self._whole)} texts>"
 
 
 def _within(value: str) -> Iterable[str]:
-    """Yield a header's value and what it consists of."""
+    """Yield what is secret in a header's value."""
     kind, _, rest = value.partition(" ")
-    yield value
-    yield rest
+    yield rest if kind.lower() in ("bearer", "basic") else value
     if kind.lower() == "basic":
         try:
             user, _, password = base64.b64decode(rest).decode().partition(":")
@@ -118,3 +120,14 @@ def _runs(starts: list[int]) -> list[tuple[int, int]]:
         else:
             runs.append((at, at))
     return runs
+
+
+_LOGGERS = "httpx", "httpcore.http11", "httpcore.proxy"
+_OVER_LOGS: ContextVar[Mask | None] = ContextVar("_OVER_LOGS", default=None)
+
+
+def _filter(record: logging.LogRecord) -> bool:
+    mask = _OVER_LOGS.get()
+    if mask is not None:
+        record.msg, record.args = mask(record.getMessage()), ()
+    return True

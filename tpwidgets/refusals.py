@@ -2,6 +2,8 @@
 
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -55,18 +57,15 @@ class sentences:  # noqa: N801 - reads as a statement
         ) from None
 
 
-class masked:  # noqa: N801 - reads as a statement
-    """Take what is secret out of an EndpointError: a server may quote a key that it refuses."""
-
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._mask = endpoint.mask()
-
-    def __enter__(self) -> Mask:
-        return self._mask
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if isinstance(error, EndpointError):
-            raise EndpointError(self._mask(str(error)), error.kind) from None
+@contextmanager
+def masked(endpoint: Endpoint) -> Iterator[Mask]:
+    """Take secrets out of errors and logs: a server may quote a key that it refuses."""
+    mask = endpoint.mask()
+    try:
+        with mask.over_logs():
+            yield mask
+    except EndpointError as error:
+        raise EndpointError(mask(str(error)), error.kind) from None
 
 
 def _short(said: str) -> str:
