@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from . import addresses
 from .errors import EndpointError, SettingsError
 from .keys import Key, chosen
 from .masking import Mask, is_secret_name, looks_like_a_key
-from .protocols import PROTOCOLS
+from .protocols import PROTOCOLS, WireProtocol
 
 if TYPE_CHECKING:
     import httpx
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 _PASSWORD_CUT = re.compile(r"[^:]*://(?!localhost)[^/?#@.]+:\d*[/?#][^@]*[^@/]@")
 """A user and a password that has a character which ends a host: its rest would be shown."""
+PROTOCOL_TITLES = {name: protocol.title for name, protocol in PROTOCOLS.items()}
+"""What an endpoint's `protocol` may be, and what a menu calls it."""
+
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -32,13 +36,15 @@ class Endpoint:
     Parameters
     ----------
     url : str
-        The base URL (``http://127.0.0.1:8000/v1``). A missing or doubled ``/v1`` is mended when the
-        endpoint is probed, and said so. A user and password in it become a header; a key in its
-        query (``?key=…``) is sent, and never shown.
+        The base URL (``http://127.0.0.1:8000/v1``), or that of a request
+        (``…/v1/chat/completions``). What lacks or is too much is mended when the endpoint is
+        probed, and said so. A user and password in it become a header; a key in its query
+        (``?key=…``) is sent, and never shown.
     model : str, optional
         None: the endpoint's only or first model.
-    protocol : {"chat", "completions"}, optional
-        None: chat completions where the server has them.
+    protocol : str, optional
+        One of `protocols.PROTOCOLS`. None: the one that the URL names, else chat completions where
+        the server has them, else what it has.
     api_key_env : str, optional
         The *name* of the environment variable that holds the key: short for ``Key.env(name)``.
     key : Key, optional
@@ -105,20 +111,21 @@ class Endpoint:
             return f"{self.profile} (simulated)"
         return self.url.split("://", 1)[1]
 
-    def auth_headers(self) -> dict[str, str]:
-        """Return the headers that carry the key, which is read now.
+    def auth_headers(self, protocol: WireProtocol = PROTOCOLS["chat"]) -> dict[str, str]:
+        """Return the headers that a protocol needs and those that carry the key, read now.
 
         Raises
         ------
         EndpointError
             If there is no key where it should come from (kind ``missing_key``).
         """
-        if self.key is None:
-            return dict(self.headers)
-        key = self.key.read()
-        if any(name.lower() == "authorization" for name in self.headers):
-            return dict(self.headers)
-        return {"Authorization": f"Bearer {key}", **self.headers}
+        headers = dict(protocol.headers)
+        if self.key is not None:
+            key = self.key.read()
+            for name, value in addresses.key_headers(self.url, protocol):
+                headers[name] = value.format(key=key)
+        own = {name.lower() for name in self.headers}
+        return {n: v for n, v in headers.items() if n.lower() not in own} | self.headers
 
     def mask(self) -> Mask:
         """Return what takes this endpoint's secrets out of a text."""
@@ -132,7 +139,14 @@ class Endpoint:
     def at(self, base: str, path: str) -> str:
         """Return base/path with the query behind it (Azure's ``api-version``, a key)."""
         parts = urlsplit(base)
-        query = "&".join(part for part in (parts.query, self.secret_query) if part)
+        path, _, own = path.partition("?")
+        items = [
+            item
+            for query in (own, parts.query, self.secret_query)
+            for item in query.split("&")
+            if item
+        ]
+        query = "&".join(dict.fromkeys(items))
         return urlunsplit(
             (parts.scheme, parts.netloc, f"{parts.path.rstrip('/')}/{path}", query, "")
         )

@@ -6,9 +6,9 @@ from typing import Any
 
 import ipywidgets as w
 
+from ..endpoints import PROTOCOL_TITLES
 from ..errors import SettingsError
 from ..masking import is_secret_name, looks_like_a_key
-from ..protocols import PROTOCOLS
 from ..typed import REFERENCE, read_fields, read_headers
 from ..workload import MAX_BATCH, MAX_TOKENS
 
@@ -25,7 +25,7 @@ class RequestFields(w.Box):
     def __init__(self, given: dict[str, Any], protocol: str | None) -> None:
         self._given = {name: given.get(name) or {} for name in ("headers", "extra_body")}
         self._protocol = w.Dropdown(
-            options=[("found out", ""), *((p.title, name) for name, p in PROTOCOLS.items())],
+            options=[("found out", ""), *((title, name) for name, title in PROTOCOL_TITLES.items())],
             value=given.get("protocol") or protocol or "", description="Protocol", style=_FIT,
             tooltip="How the endpoint is spoken to", layout=w.Layout(width="270px"),
         )  # fmt: skip
