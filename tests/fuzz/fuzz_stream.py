@@ -1,4 +1,4 @@
-"""Fuzz how a stream is read: EventParser, StreamReader and every protocol.
+"""Fuzz how a stream is read: the parsers, StreamReader and every protocol.
 
 Whatever the bytes, nothing raises, and however they are cut into reads, the same is read out of
 them, at the same moments as a naive parser of the whole stream finds. Coverage-guided, with
@@ -22,6 +22,8 @@ from pathlib import Path
 from random import Random
 
 from tpwidgets.protocols import PROTOCOLS, EventParser, Outcome, StreamReader
+from tpwidgets.protocols.base import Parser
+from tpwidgets.protocols.lines import LineParser
 
 WIRE = Path(__file__).parents[1] / "wire"
 WORDS = [
@@ -31,10 +33,22 @@ WORDS = [
     *(b"9" * 30, b"9" * 400, b"true", b'"prompt_tokens":', b'"total_tokens":', b'"metrics":'),
     *(b'"completion_tokens_details":', b'"reasoning_tokens":', b'"prompt_ms":', b'"x_groq":'),
     *(b'"choices":', b'"delta":', b'"content":', b'"usage":', b'"error":', b'"finish_reason":'),
+    *(b'"type":', b'"response":', b'"response.output_text.delta"', b'"response.completed"'),
+    *(b'"content_block_delta"', b'"text_delta"', b'"message_delta"', b'"message":', b'"done":'),
+    *(b'"candidates":', b'"parts":', b'"usageMetadata":', b'"data":', b'"embedding":', b"\\"),
     *(b'"timings":', b'"tool_calls":', b'"reasoning":', b'"completion_tokens":', b'"text":'),
     *("é".encode(), "€".encode(), "😀".encode(), b"\xed\xa0\x80", b"\xff", b"\x00", b"a" * 300),
 ]
 """What mutations put in: what the formats are made of."""
+
+WRITTEN = [
+    b'{"message":{"content":"a","thinking":""},"done":false}\n{"error":"b"}\n{"done":true}\n',
+    b'{"response":"b","done":false}\r\n{"done":true,"done_reason":"stop","eval_count":2}\n',
+    b'[{"candidates":[{"content":{"parts":[{"text":"a\\"]"}]}}]}\n,\r\n{"usageMetadata":{}}\n]',
+    b'data: {"candidates":[{"content":{"parts":[{"text":"a","thought":true}]}}]}\r\n\r\n',
+    b'{"data":[{"embedding":[0.5,-1e-3]},{"embedding":"AAAA"}],"usage":{"prompt_tokens":3}}',
+]
+"""Of the protocols that none is recorded of."""
 
 Event = tuple[bytes, int]
 
@@ -61,25 +75,37 @@ def naive_events(stream: bytes) -> list[tuple[bytes, int | None]]:
     return [*events, (b"\n".join(data), ended)] if data else events
 
 
+def naive_lines(stream: bytes) -> list[tuple[bytes, int | None]]:
+    """Return a whole stream's lines, blank ones left out, with the offset of each one's end."""
+    start = 3 if stream.startswith(b"\xef\xbb\xbf") else 0
+    return [
+        (line[1], start + line.end(1) if line[2] else None)
+        for line in re.finditer(rb"([^\n]*)(\n|\Z)", stream[start:])
+        if line[1].strip()
+    ]
+
+
 def cut(stream: bytes, places: list[int]) -> list[bytes]:
     """Cut a stream into reads, none of them empty."""
     ends = sorted({0, len(stream), *(place % (len(stream) + 1) for place in places)})
     return [stream[a:b] for a, b in itertools.pairwise(ends)]
 
 
-def parsed(reads: list[bytes]) -> list[Event]:
+def parsed(reads: list[bytes], make: Callable[[], Parser] = EventParser) -> list[Event]:
     """Parse reads whose stamps are their numbers."""
-    parser = EventParser()
+    parser = make()
     events = [event for stamp, read in enumerate(reads) for event in parser.feed(read, stamp)]
     return events + parser.finish(len(reads))
 
 
-def expected(reads: list[bytes]) -> list[Event]:
+def expected(
+    reads: list[bytes], naive: Callable[[bytes], list[tuple[bytes, int | None]]] = naive_events
+) -> list[Event]:
     """Say what `parsed` has to return."""
     stamps = [stamp for stamp, read in enumerate(reads) for _ in read]
     return [
         (data, len(reads) if ended is None else stamps[ended])
-        for data, ended in naive_events(b"".join(reads))
+        for data, ended in naive(b"".join(reads))
     ]
 
 
@@ -109,6 +135,7 @@ def check(stream: bytes) -> None:
         splits.append([stream[i : i + 1] for i in range(len(stream))])
     for reads in splits:
         assert parsed(reads) == expected(reads), reads
+        assert parsed(reads, LineParser) == expected(reads, naive_lines), reads
     for protocol in PROTOCOLS:
         whole = outcome(protocol, splits[0])
         assert 1 <= whole.first_chunk_tokens <= max(1, whole.usage.output_tokens or 0)
@@ -141,8 +168,8 @@ def mutated(streams: list[bytes], seed: int, words: list[bytes] = WORDS) -> byte
 
 @cache
 def recorded() -> list[bytes]:
-    """Return the streams we have recorded."""
-    return [path.read_bytes() for path in sorted(WIRE.glob("*.sse"))]
+    """Return the streams we have recorded, and short ones of the other protocols."""
+    return [path.read_bytes() for path in sorted(WIRE.glob("*.sse"))] + WRITTEN
 
 
 def fuzz(target: Callable[[bytes], None], seeds: list[bytes], words: list[bytes]) -> None:
