@@ -59,10 +59,10 @@ class KeyField(w.HBox):
         if service or find_spec("keyring") is not None:
             places.append((_KEYRING, _KEYRING))
         places.append((_TYPED, _TYPED))
-        other = "" if key is None else _KEYRING if service else _TYPED
+        place = "" if key is None else named or (_KEYRING if service else _TYPED)
         fit = {"description_width": "initial"}
         self._menu = w.Dropdown(
-            options=places, value=named or other, description="Key from", style=fit,
+            options=places, value=place, description="Key from", style=fit,
             layout=w.Layout(width="210px"),
             tooltip="Where the key comes from; the key itself is never shown and never saved",
         )  # fmt: skip
@@ -73,7 +73,7 @@ class KeyField(w.HBox):
             )
             for name, value in (("service", service), ("user", user))
         )  # fmt: skip
-        self._typed = TypedKey(key if other == _TYPED else None, changed)
+        self._typed = TypedKey(key if place == _TYPED else None, changed)
         super().__init__([self._menu, self._service, self._user, self._typed])
         self.add_class("tp-key-from")
         self._changed = changed
