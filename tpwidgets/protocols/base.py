@@ -36,6 +36,8 @@ class WireProtocol:
     """Where in the body the prompt stands, as keys and indices from the outside in."""
     version = "/v1"
     """What its base URLs end in."""
+    models = "models"
+    """Where the list of models stands, relative to the base URL."""
     key_header = "Authorization", "Bearer {key}"
     """How the key travels: the header's name and value."""
     headers: Mapping[str, str] = {}

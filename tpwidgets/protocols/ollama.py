@@ -38,6 +38,7 @@ class _Ollama(WireProtocol):
     """What both protocols share: everything but where prompt and text stand."""
 
     version = ""
+    models = "api/tags"
     parser = LineParser
 
     def body(self, model: str, prompt: str, output_tokens: int) -> dict[str, Any]:
