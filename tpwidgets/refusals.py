@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from .endpoints import Endpoint
-from .errors import EndpointError
+from .errors import EndpointError, bare
 from .masking import Mask
 from .protocols import Outcome, error_message
 
@@ -65,7 +65,9 @@ def masked(endpoint: Endpoint) -> Iterator[Mask]:
         with mask.over_logs():
             yield mask
     except EndpointError as error:
-        raise EndpointError(mask(str(error)), error.kind) from None
+        error.args = (mask(str(error)),)
+        bare(error)  # what is behind it, and its frames, hold what was not masked
+        raise
 
 
 def _short(said: str) -> str:
