@@ -17,6 +17,7 @@ from tpwidgets.protocols import (
     StreamReader,
     error_message,
 )
+from tpwidgets.workload import put
 
 pytestmark = pytest.mark.quick
 
@@ -193,3 +194,63 @@ def test_an_error_body_is_one_short_printable_line(body: bytes) -> None:
 def test_a_nested_error_body_does_not_overflow() -> None:
     assert len(error_message(b"[" * 50_000)) <= 300
     assert len(error_message(b'{"error":' * 900 + b'"x"' + b"}" * 900)) <= 300
+
+
+# --- a new protocol -------------------------------------------------------------------------------
+
+
+def test_the_example_of_a_new_protocol_works() -> None:
+    text = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    protocol = names["Cohere"]()
+    body = protocol.body("m", "hi", 5)
+    assert body[protocol.prompt_at[0]][0]["content"] == "hi"
+    reader = StreamReader(protocol)
+    counts = {"tokens": {"input_tokens": 7, "output_tokens": 3}}
+    for stamp, event in enumerate(
+        [
+            {"type": "message-start", "id": "x"},
+            {"type": "content-delta", "delta": {"message": {"content": {"thinking": "hm"}}}},
+            {"type": "content-delta", "delta": {"message": {"content": {"text": "Hi"}}}},
+            {"type": "message-end", "delta": {"finish_reason": "MAX_TOKENS", "usage": counts}},
+        ]
+    ):
+        reader.feed(b"data: " + json.dumps(event).encode() + b"\n\n", stamp)
+    outcome = reader.finish(9)
+    assert (outcome.token_ns, outcome.first_output_ns, outcome.done) == ([1, 2], 2, True)
+    assert (outcome.usage.prompt_tokens, outcome.usage.output_tokens) == (7, 3)
+    assert (outcome.finish_reason, outcome.malformed) == ("MAX_TOKENS", None)
+
+
+# --- facts ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_facts(name: str) -> None:
+    protocol = PROTOCOLS[name]
+    assert protocol.name == name
+    assert protocol.title
+    assert not protocol.path.startswith("/")
+    assert protocol.version == "" or protocol.version.startswith("/v")
+    assert "{key}" in protocol.key_header[1]
+    body = protocol.body("the model", "the prompt", 77)
+    for prompts in ("other", ["one", "two"]):
+        put(body, protocol.prompt_at, prompts)
+        at: Any = body
+        for key in protocol.prompt_at:
+            at = at[key]
+        assert at == prompts
+    text = json.dumps(body)
+    assert "the prompt" not in text
+    assert ("77" in text) is protocol.streamed
+    assert "the model" in text or "{model}" in protocol.path
+
+
+def test_bodies_share_nothing() -> None:
+    """What one request puts into its body is in no other's."""
+    for protocol in PROTOCOLS.values():
+        first = protocol.body("m", "a", 5)
+        put(first, protocol.prompt_at, "changed")
+        assert "changed" not in json.dumps(protocol.body("m", "a", 5))
