@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from .cost import Price
 from .endpoints import Endpoint, resolve
+from .engine.budget import Purse
 from .errors import refuse_unknown
 from .keys import Key
 from .loads import Load, positive
 from .measurement import Measurement
+from .politeness import ask_first
 from .run import Run
 from .selfcheck import BACKGROUND
 from .workload import Workload
@@ -35,6 +37,8 @@ def start(
     headers: dict[str, str] | None = None,
     extra_body: dict[str, Any] | None = None,
     price: Price | None = None,
+    spend_limit_usd: float | None = None,
+    confirm: bool = False,
     **unknown: Any,
 ) -> Measurement:
     """Start a measurement and return at once.
@@ -71,27 +75,38 @@ def start(
         Sent with every request.
     price : Price, optional
         For the cost curve and the answer.
+    spend_limit_usd : float, optional
+        Stop before more than so many USD are spent, requests in flight counted at their maximum.
+        Needs a price by the token.
+    confirm : bool
+        Whether it is meant to send more than `politeness.MAX_CONCURRENCY` requests at once, or
+        `politeness.MAX_TOKENS` tokens in all, to a server outside of one's own network.
 
     Raises
     ------
     SettingsError
-        If a setting is refused; it is named.
+        If a setting is refused; it is named. Nothing was sent then.
     TypeError
         For an unknown keyword; the nearest known one is named.
     """
+    from .engine.fleet import usable_cores
+    from .engine.limits import check
+
     if unknown:
         refuse_unknown(unknown, SETTINGS, "measure()")
+    target = resolve(
+        endpoint, model=model, protocol=protocol, api_key_env=api_key_env,
+        key=key, headers=headers, extra_body=extra_body,
+    )  # fmt: skip
+    workload = Workload.of(prompt_tokens, output_tokens, batch, shared_prefix_tokens)
+    load = Load.of(concurrency, requests, seconds)
+    timeout_s = positive("timeout_s", timeout_s, "(seconds)")
+    purse = None if spend_limit_usd is None else Purse.of(spend_limit_usd, price, workload)
+    check(max(load.concurrency), usable_cores())
+    if not confirm:
+        ask_first(target, workload, load, price)
     BACKGROUND.cancel()  # two measurements at once would disturb each other
-    return Measurement(
-        resolve(
-            endpoint, model=model, protocol=protocol, api_key_env=api_key_env,
-            key=key, headers=headers, extra_body=extra_body,
-        ),
-        Workload.of(prompt_tokens, output_tokens, batch, shared_prefix_tokens),
-        Load.of(concurrency, requests, seconds),
-        positive("timeout_s", timeout_s, "(seconds)"),
-        price,
-    ).begin()  # fmt: skip
+    return Measurement(target, workload, load, timeout_s, price, purse).begin()
 
 
 SETTINGS = tuple(

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .cost import Price
-from .errors import TpwidgetsError
+from .errors import SettingsError, TpwidgetsError
 from .keys import Key
+from .politeness import NotConfirmed
 from .protocols import PROTOCOLS
 from .typed import read_fields, read_headers
 
@@ -47,6 +48,10 @@ def add_measure(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     add("--price-input", type=float, default=0.0, metavar="USD", help="per 1M input tokens")
     add("--price-hour", type=float, metavar="USD", help="per hour and replica of own hardware")
     add("--replicas", type=int, default=1, help="that served what is measured (default: 1)")
+    add("--spend-limit-usd", type=float, metavar="USD",
+        help="stop before more is spent; needs a price by the token")  # fmt: skip
+    add("--yes", action="store_true", dest="confirm",
+        help="don't ask before much is sent to someone else's server")  # fmt: skip
     add("--save", type=Path, metavar="FILE", help="save the run; tpwidgets.load reads it")
     add("--csv", type=Path, metavar="FILE", help="write the table of operating points")
     parser.set_defaults(run=measure)
@@ -57,13 +62,19 @@ def measure(args: argparse.Namespace) -> int:
     from .api import measure as run_measurement
 
     names = ("model", "concurrency", "prompt_tokens", "output_tokens", "requests", "seconds",
-             "timeout_s", "protocol", "batch", "shared_prefix_tokens", "api_key_env")  # fmt: skip
+             "timeout_s", "protocol", "batch", "shared_prefix_tokens", "api_key_env",
+             "spend_limit_usd", "confirm")  # fmt: skip
     settings: dict[str, Any] = {name: getattr(args, name) for name in names}
     try:
         settings["headers"] = read_headers("\n".join(args.headers)) or None
         settings["extra_body"] = read_fields(args.extra_body or "") or None
         price = _price(args)
-        run = run_measurement(args.endpoint, **settings, key=_key(args), price=price)
+        settings |= {"key": _key(args), "price": price}
+        try:
+            run = run_measurement(args.endpoint, **settings)
+        except NotConfirmed as big:
+            _ask(big)
+            run = run_measurement(args.endpoint, **settings | {"confirm": True})
         _print(run)
         if args.save:
             print(f"Saved {run.save(args.save)}")
@@ -74,6 +85,14 @@ def measure(args: argparse.Namespace) -> int:
         print(f"tpwidgets: {error}", file=sys.stderr)
         return 1
     return 0 if run.state == "done" else 130
+
+
+def _ask(big: NotConfirmed) -> None:
+    """Ask in a terminal; whoever can't be asked has to say --yes."""
+    if not sys.stdin.isatty():
+        raise SettingsError(f"{big.question} Pass --yes to send it; nothing was sent yet.")
+    if input(f"{big.question} Send it? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise SettingsError("Nothing was sent.")
 
 
 def _key(args: argparse.Namespace) -> Key | None:

@@ -1,18 +1,23 @@
 """What a measurement has gathered so far: filed as it comes, turned into figures when asked."""
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .meter import Live, Meter
 from .samples import Sample, Window
 from .timeline import Timeline
 from .verdict import why
+from .words import count, usd
+
+if TYPE_CHECKING:
+    from .engine.budget import Purse, Tariff
+    from .probe import Prepared
 
 
 class Gathered:
     """What the supervising thread has gathered; others read it under the lock."""
 
-    def __init__(self, conditions: dict[str, Any]) -> None:
+    def __init__(self, conditions: dict[str, Any], purse: "Purse | None" = None) -> None:
         self.lock = threading.Lock()
         self.samples: list[Sample] = []
         self.windows: list[Window] = []
@@ -28,6 +33,13 @@ class Gathered:
         """Why the sweep was broken off, if it was."""
         self.finished = False
         """Whether the workers said that all is done."""
+        self.purse = purse
+        """What may be spent, if there is a limit."""
+        self.left_out: tuple[int, ...] = ()
+        """The levels that were not finished."""
+        self._tariff: Tariff | None = None
+        self._spent_up = False
+        self._requests_usd = 0.0
         self.found: dict[str, Any] = conditions
         self._meter = Meter()
 
@@ -37,6 +49,37 @@ class Gathered:
         return self._meter.e2e_s
 
     @property
+    def ending(self) -> bool:
+        """Whether no further level is to be begun."""
+        return bool(self.finished or self.broken or self._spent_up)
+
+    @property
+    def spent_usd(self) -> float:
+        """What probes and requests have cost; counted only where there is a limit."""
+        return self._requests_usd + (self.purse.probes_usd if self.purse else 0.0)
+
+    @property
+    def cut_short(self) -> str:
+        """Say that the run ended at its spending limit; "" if it did not."""
+        if self.purse is None or not self._spent_up:
+            return ""
+        said = (
+            f"Stopped at the spend limit of {usd(self.purse.limit_usd)}: "
+            f"${count(self.spent_usd)} spent"
+        )
+        if self.left_out:
+            said += f"; level {self.left_out[0]} not finished"
+        if self.left_out[1:]:
+            said += f", {', '.join(map(str, self.left_out[1:]))} not begun"
+        return said
+
+    def tariff_of(self, prepared: "Prepared") -> "Tariff | None":
+        """Return what a request costs, by which is counted from now on; None without a limit."""
+        if self.purse is not None:
+            self._tariff = self.purse.tariff(*prepared.most_tokens)
+        return self._tariff
+
+    @property
     def conditions(self) -> dict[str, Any]:
         """The conditions as far as they are known; ask under the lock."""
         conditions = dict(self.found)
@@ -44,8 +87,12 @@ class Gathered:
             conditions["stamps"] = ", ".join(sorted({s.stamp for s in self.samples}))
         if self.note:
             conditions["failures"] = self.note
-        if self.broken:
-            conditions["notes"] = [*conditions.get("notes", []), f"ended early: {self.broken}"]
+        if self.purse is not None:
+            conditions["spend_limit_usd"] = self.purse.limit_usd
+            conditions["spent_usd"] = round(self.spent_usd, 6)
+        ended = f"ended early: {self.broken}" if self.broken else self.cut_short
+        if ended:
+            conditions["notes"] = [*conditions.get("notes", []), ended]
         return conditions
 
     def take(self, message: dict[str, Any]) -> bool:
@@ -54,6 +101,8 @@ class Gathered:
             if "sample" in message:
                 sample: Sample = message["sample"]
                 self.samples.append(sample)
+                if self._tariff is not None:
+                    self._requests_usd += self._tariff.bill_usd(sample)
                 if sample.status not in ("ok", "stopped"):
                     self.errors += 1
                     self.note = self.note or why(sample)
@@ -63,6 +112,8 @@ class Gathered:
                 self.timeline.close_window(window.start_s, window.end_s)
             elif "broken" in message:
                 self.broken = message["broken"]
+            elif "spent" in message:
+                self._spent_up = True
             elif "idle" in message:
                 self.finished = True
         return "level_over" in message

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 import time
-import uuid
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import Any
 from .conditions import at_start, found
 from .cost import Price
 from .endpoints import Endpoint
+from .engine.budget import Purse
 from .errors import EndpointError, MeasurementError, TpwidgetsError, bare
 from .gathered import Gathered
 from .loads import Load
@@ -62,14 +62,14 @@ class Measurement:
 
     def __init__(
         self, endpoint: Endpoint, workload: Workload, load: Load, timeout_s: float,
-        price: Price | None = None,
+        price: Price | None = None, purse: Purse | None = None,
     ) -> None:  # fmt: skip
         self.endpoint, self.workload, self.load = endpoint, workload, load
         self.timeout_s, self.price = timeout_s, price
         self.error: TpwidgetsError | None = None
         self.epoch_ns = time.perf_counter_ns()
         """Where the workers' clock has its zero, on `time.perf_counter_ns`."""
-        self._state = Gathered(at_start(endpoint, workload))
+        self._state = Gathered(at_start(endpoint, workload), purse)
         self._progress = Progress(levels=len(load.concurrency))
         self._future: Future[Run] = Future()
         self._stop = threading.Event()
@@ -198,12 +198,14 @@ class Measurement:
         with suppress(Exception):  # figures that can't be computed must not hold up who waits
             self._state.rows = run.rows
             self._state.rest()
-        text = {"done": "done", "stopped": "stopped", "failed": str(self.error)}[state]
+        text = str(self.error) if state == "failed" else state
+        if state == "done" and self._state.cut_short:
+            text = self._state.cut_short
         if state == "stopped" and self._state.broken:
             text = f"ended early: {self._state.broken}"
         self._progress = Progress(
             state, text, None, len(run.windows), len(self.load.concurrency),
-            1.0 if state == "done" else self._progress.fraction,
+            1.0 if text == "done" else self._progress.fraction,
             bad=state == "failed" or bool(self._state.broken),
         )  # fmt: skip
         _UNDER_WAY.discard(self)
@@ -216,23 +218,30 @@ class Measurement:
             prepared = self._prepare()
             if prepared is None:
                 return "stopped"
+            from .engine.assignment import assignment
             from .engine.sweep import Sweep
 
             fleet = self._warm_up()
-            fleet.send(_assignment(prepared, self.timeout_s, self.epoch_ns))
+            tariff = self._state.tariff_of(prepared)
+            fleet.send(assignment(prepared, self.timeout_s, self.epoch_ns, tariff))
             sweep = Sweep(self.load)
             self._next(fleet, sweep)
             if self._stop.is_set():  # it may have been set before there was a worker to tell
                 fleet.send({"do": "stop"})
             self._listen(fleet, sweep, prepared.probe_ttft_s)
+            self._state.left_out = self.load.concurrency[sweep.index :]
         finally:
             if self._fleet is not None:
                 complaint = self._fleet.close()
         if not self._state.finished and not self._stop.is_set():
             said = f"The measuring process ended by itself. {complaint}"
             raise MeasurementError(self.endpoint.mask()(said).strip())
-        if not any(s.status == "ok" for s in self._state.samples) and not self._stop.is_set():
+        ended = {sample.status for sample in self._state.samples}
+        nothing_failed = self._state.cut_short and not self._state.note
+        if "ok" not in ended and not nothing_failed and not self._stop.is_set():
             said = self._state.note or "no request was answered"
+            if ended == {"client_limit"}:
+                raise MeasurementError(f"No request could be sent: {said}.")
             raise EndpointError(f"{self.endpoint.label}: every request failed: {said}.", "http")
         return "done"
 
@@ -242,11 +251,12 @@ class Measurement:
 
         self._report(f"asking {self.endpoint.label}")
         probed: Future[Any] = Future()
+        purse = self._state.purse
 
         def probe() -> None:
             try:
                 probed.set_result(
-                    prepare(self.endpoint, self.workload, self.timeout_s, self._going_on)
+                    prepare(self.endpoint, self.workload, self.timeout_s, self._going_on, purse)
                 )
             except BaseException as error:  # noqa: BLE001 - carried over to the supervisor
                 probed.set_exception(error)
@@ -271,7 +281,7 @@ class Measurement:
             from .engine.fleet import Fleet
             from .ledger import Ledger
 
-            self._fleet = Fleet(self.endpoint.mask())
+            self._fleet = Fleet(self.endpoint.mask(), purse=self._state.purse)
             self._state.samples = Ledger()
         return self._fleet
 
@@ -307,7 +317,7 @@ class Measurement:
                 point = state.compute_rows()
                 computed = time.monotonic()
                 pause_s = max(_POINT_S, 10 * (computed - now))  # many requests: less often
-                going_on = not (state.finished or state.broken or self._stop.is_set())
+                going_on = not (state.ending or self._stop.is_set())
                 if going_on and (over or (point is not None and sweep.may_leave(point))):
                     self._next(fleet, sweep)
                 over = False
@@ -347,26 +357,3 @@ class Measurement:
         with gathered.lock:
             samples, windows = list(gathered.samples), gathered.all_windows()
             return Run(samples, windows, gathered.conditions, state, self.price)
-
-
-def _assignment(prepared: Any, timeout_s: float, epoch_ns: int) -> dict[str, Any]:
-    """Return all that a worker needs to make requests. Holds the key: goes over the pipe only."""
-    workload = prepared.workload
-    return {
-        "do": "assignment",
-        "url": prepared.url,
-        "protocol": prepared.protocol.name,
-        "body": prepared.body("", workload.output_tokens),
-        "prompt_at": prepared.protocol.prompt_at,
-        "headers": prepared.headers,
-        "words": prepared.calibration.words(workload.prompt_tokens),
-        "instructed": workload.instructed,
-        "prefix": prepared.prefix(),
-        "batch": workload.batch,
-        "output_tokens": workload.output_tokens,
-        "timeout_s": timeout_s,
-        "local": prepared.endpoint.local,
-        "epoch_ns": epoch_ns,
-        "run": uuid.uuid4().hex[:12],
-        "seed": uuid.uuid4().int,
-    }

@@ -4,10 +4,13 @@ import random
 import re
 import time
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import TYPE_CHECKING, Any
 
+from .cost import Price
 from .discovery import Base, candidates, find_base
 from .endpoints import Endpoint, http_client
+from .engine.budget import Purse
 from .errors import EndpointError
 from .protocols import PROTOCOLS, Outcome, StreamReader, WireProtocol
 from .refusals import check_stream, masked, no_model, refusal, sentences, timed_out, whole
@@ -43,6 +46,15 @@ class Prepared:
         """Where requests are posted."""
         return self.endpoint.at(self.base.url, self.protocol.path)
 
+    @property
+    def most_tokens(self) -> tuple[int, int]:
+        """How many prompt and output tokens one request takes, all its items together."""
+        asked, batch = self.workload, self.workload.batch
+        prompt_tokens = self.calibration.tokens(self.calibration.words(asked.prompt_tokens))
+        prompts = 1 if self.protocol.batch == "n" else batch
+        output_tokens = asked.output_tokens * batch if self.protocol.streamed else 0
+        return prompt_tokens * prompts, output_tokens
+
     def prefix(self) -> str:
         """Return what all prompts of a run begin with: other words in each run, or nothing."""
         shared = self.workload.shared_prefix_tokens
@@ -69,22 +81,25 @@ def prepare(
     workload: Workload,
     timeout_s: float = 60.0,
     wanted: "Callable[[], bool]" = lambda: True,
+    purse: Purse | None = None,
 ) -> Prepared:
     """Find base, model and protocol, check that answers stream, and calibrate the prompt length.
 
     Sends two to four short requests (a long prompt costs one request of that length), and no
-    further one once `wanted` says no.
+    further one once `wanted` says no. They are paid from `purse`, if there is one.
 
     Raises
     ------
     EndpointError
         With one sentence that says what is wrong and what to do.
+    SettingsError
+        If the purse does not hold what they may cost.
     """
     with http_client(endpoint, timeout_s) as client, masked(endpoint):
         base = find_base(client, endpoint, timeout_s)
         model = _choose_model(endpoint, base)
         prober = _Prober(client, endpoint, base, model, timeout_s)
-        prober.wanted = wanted
+        prober.wanted, prober.purse = wanted, purse or prober.purse
         prepared = prober.first_contact(workload)
         prober.calibrate(prepared)
         return prepared
@@ -104,6 +119,7 @@ class _Prober:
         self._model, self._timeout_s = model, timeout_s
         self._rng = random.Random()
         self.wanted: Callable[[], bool] = lambda: True
+        self.purse = Purse(inf, Price.per_token(0.0))
         self._output_tokens = 4
 
     def first_contact(self, workload: Workload) -> Prepared:
@@ -220,9 +236,12 @@ class _Prober:
         for _ in range(len(_MENDS) + 2):
             if not self.wanted():
                 raise EndpointError("Stopped while the endpoint was being asked.", "stopped")
-            body = prepared.body(text, output_tokens or self._output_tokens)
+            asked = output_tokens or self._output_tokens
+            body = prepared.body(text, asked)
+            items = prepared.workload.batch if prepared.protocol.batch == "n" else 1
+            held_usd = self.purse.hold(prepared.calibration.tokens(words), asked * items)
             try:
-                return self._stream(prepared, body, head_only=head_only)
+                return self._stream(prepared, body, held_usd, head_only=head_only)
             except EndpointError as error:
                 if error.kind == "empty_stream" and self._output_tokens < _THINKING_TOKENS:
                     output_tokens = self._output_tokens = _THINKING_TOKENS
@@ -230,7 +249,9 @@ class _Prober:
                     raise
         raise EndpointError("The server refused every form of the request.", "http")
 
-    def _stream(self, prepared: Prepared, body: dict[str, Any], *, head_only: bool) -> Outcome:
+    def _stream(
+        self, prepared: Prepared, body: dict[str, Any], held_usd: float, *, head_only: bool
+    ) -> Outcome:
         reader = StreamReader(prepared.protocol)
         deadline = time.monotonic() + self._timeout_s
         sent = time.monotonic()
@@ -241,6 +262,7 @@ class _Prober:
             ) as response,
         ):
             if response.status_code != 200:
+                self.purse.settle(held_usd, 0.0)
                 refused = whole(response, self._endpoint, self._timeout_s)
                 raise refusal(refused, self._endpoint, self._model, self._base.models)
             kind = response.headers.get("content-type", "")
@@ -256,6 +278,10 @@ class _Prober:
                 if time.monotonic() > deadline:
                     raise timed_out(self._endpoint, self._timeout_s)
         outcome = reader.finish(time.monotonic_ns())
+        usage = outcome.usage
+        if usage.prompt_tokens is not None:
+            tariff = self.purse.tariff(usage.prompt_tokens, usage.output_tokens or 0)
+            self.purse.settle(held_usd, tariff.most_usd)
         check_stream(outcome, bytes(raw), kind, self._endpoint)
         return outcome
 

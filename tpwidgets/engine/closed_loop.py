@@ -11,6 +11,7 @@ from typing import Any
 
 from ..samples import Sample, Window
 from .breaker import Breaker
+from .budget import Budget
 
 _STAGGER_S = 0.02
 _STAGGER_MAX_S = 1.0
@@ -38,9 +39,11 @@ class ClosedLoop:
         Seconds on the worker's clock.
     emit : callable
         Takes messages: ``{"sample": …}``, ``{"window": …}``,
-        ``{"level_over": True}``, ``{"broken": …}``, ``{"idle": True}``.
+        ``{"level_over": True}``, ``{"broken": …}``, ``{"spent": True}``, ``{"idle": True}``.
     breaker : Breaker
         Tells when failures end it all, and how long a user waits after one.
+    budget : Budget, optional
+        Tells before each request whether there is still money for it.
     """
 
     def __init__(
@@ -49,8 +52,10 @@ class ClosedLoop:
         now: Callable[[], float],
         emit: Callable[[dict[str, Any]], None],
         breaker: Breaker,
+        budget: Budget | None = None,
     ) -> None:
         self._request, self._now, self._emit, self._breaker = request, now, emit, breaker
+        self._budget = budget
         self._slots: dict[int, asyncio.Task[None]] = {}
         self._pausing: set[int] = set()
         self._size = 0
@@ -131,9 +136,13 @@ class ClosedLoop:
                     self._pausing.discard(slot)
                     if slot >= self._size:
                         break
+                if self._budget is not None and not await self._may_send(self._budget, slot):
+                    break
                 self._moved(+1)
                 sample, asked_s = await self._request(slot)
                 self._moved(-1)
+                if self._budget is not None:
+                    self._budget.settle(sample)
                 self._ended(sample, asked_s)
                 if sample.status == "stopped":
                     break
@@ -144,6 +153,16 @@ class ClosedLoop:
             del self._slots[slot]
             self._open_if_settled()
             self._tell_if_idle()
+
+    async def _may_send(self, budget: Budget, slot: int) -> bool:
+        """Hold back what a request may cost; end it all where so much is not left."""
+        if await budget.take(self._size):
+            if slot < self._size:
+                return True
+            budget.give_back()  # the level went down meanwhile
+        elif self._size:
+            self._end_early({"spent": True}, "the spend limit was reached")
+        return False
 
     def _wake_retired(self) -> None:
         for slot in self._pausing:
@@ -175,9 +194,7 @@ class ClosedLoop:
         self._emit({"sample": sample})
         broken = self._breaker.verdict(sample, asked_s)
         if broken and self._size:
-            self._emit({"broken": broken})
-            self.close_window("ended early")
-            self.finish()
+            self._end_early({"broken": broken}, "ended early")
             return
         if sample.slot < self._size:
             self._refilled.add(sample.slot)
@@ -186,6 +203,11 @@ class ClosedLoop:
         wanted = self._level.requests
         if self._window is not None and wanted is not None and self._counted >= wanted:
             self._level_over()
+
+    def _end_early(self, why: dict[str, Any], note: str) -> None:
+        self._emit(why)
+        self.close_window(note)
+        self.finish()
 
     # -- the window ----------------------------------------------------------------------------
 

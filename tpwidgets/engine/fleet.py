@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..masking import Mask
+from .budget import Purse
 from .limits import users_per_worker
 from .process import LocalWorker
 
@@ -60,10 +61,12 @@ class Fleet:
         What workers must not inherit in any environment variable.
     cores : int
         How many workers there may be, at most; None: one for each core that we may use.
+    purse : Purse, optional
+        What they may spend together.
     """
 
-    def __init__(self, mask: Mask, cores: int | None = None) -> None:
-        self._mask, self._cores = mask, cores or usable_cores()
+    def __init__(self, mask: Mask, cores: int | None = None, purse: Purse | None = None) -> None:
+        self._mask, self._cores, self._purse = mask, cores or usable_cores(), purse
         self._told: queue.SimpleQueue[tuple[_Member, dict[str, Any] | None]] = queue.SimpleQueue()
         self._members: list[_Member] = []
         self._assignment: dict[str, Any] = {}
@@ -130,11 +133,19 @@ class Fleet:
 
         def listen() -> None:
             for message in member.worker.messages():
-                self._told.put((member, message))
+                if "wants_usd" in message:  # at once: its users wait
+                    self._grant(member, message["wants_usd"])
+                else:
+                    self._told.put((member, message))
             self._told.put((member, None))
 
         threading.Thread(target=listen, name="tpwidgets-worker", daemon=True).start()
         return member
+
+    def _grant(self, member: _Member, wanted_usd: float) -> None:
+        assert self._purse is not None  # noqa: S101
+        usd = self._purse.lease(wanted_usd, len(self._members))
+        member.worker.send({"do": "grant", "usd": usd})
 
     def _share_out(self, level: dict[str, Any], *, again: bool = False) -> None:
         # a level that is begun again with more workers leaves no window behind
@@ -199,7 +210,7 @@ class Fleet:
             if all(m.idle for m in self._members):
                 yield message
                 yield self._live()
-        elif "broken" in message:
+        elif "broken" in message or "spent" in message:
             yield message
             self.send({"do": "finish"})
 

@@ -1,9 +1,9 @@
 """The worker: one process, one event loop, one load. ``python -m tpwidgets.engine.worker``.
 
 A process and not a thread, so that a notebook cell that computes takes nothing from the stamps.
-It takes frames on its standard input (``assignment``, ``level``, ``finish``, ``stop``), sends
-samples and what is going on as frames on its standard output, and ends when its input does: nobody
-is left behind by a kernel that died.
+It takes frames on its standard input (``assignment``, ``level``, ``grant``, ``finish``, ``stop``),
+sends samples and what is going on as frames on its standard output, and ends when its input does:
+nobody is left behind by a kernel that died.
 """
 
 import asyncio
@@ -18,8 +18,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from ..cost import Price
 from . import frames
 from .breaker import Breaker
+from .budget import Budget, Tariff
 from .closed_loop import ClosedLoop, Level
 from .limits import raise_open_files
 from .place import Busy, Place, go_first
@@ -53,6 +55,7 @@ class Worker:
         self._unsent: list[bytes] = []
         self._requester: Requester | None = None
         self._loop: ClosedLoop | None = None
+        self._budget: Budget | None = None
         self._commands: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._aio = asyncio.get_running_loop()
 
@@ -78,10 +81,12 @@ class Worker:
         """Carry out one command; return whether it was the last."""
         do = message.pop("do")
         if do == "assignment":
+            self._budget = self._budget_of(message.pop("tariff", None))
             self._requester = Requester(message, self._clock, self._selector)
             self._loop = ClosedLoop(
-                self._requester, self._requester.now, self._emit, Breaker(message["seed"])
-            )
+                self._requester, self._requester.now, self._emit, Breaker(message["seed"]),
+                self._budget,
+            )  # fmt: skip
             # What is there stays, and a request leaves next to no cycles behind: the collector
             # need not walk through thousands of reads amid a run.
             gc.collect()
@@ -95,6 +100,9 @@ class Worker:
             self._emit({"left": True})
             await self._requester.open(message["concurrency"])
             self._loop.set_level(Level(**message))
+        elif do == "grant":
+            if self._budget is not None:
+                self._budget.grant(message["usd"])
         elif do == "finish":
             self._loop.finish()
             self._emit({"left": True})
@@ -104,6 +112,12 @@ class Worker:
         elif do == "exit":
             return True
         return False
+
+    def _budget_of(self, tariff: dict[str, Any] | None) -> Budget | None:
+        if tariff is None:
+            return None
+        price = Price(**tariff.pop("price"))
+        return Budget(Tariff(price, **tariff), lambda usd: self._emit({"wants_usd": usd}))
 
     def _emit(self, message: dict[str, Any]) -> None:
         # encoded one by one, as they come: a batch of them would hold up the streams

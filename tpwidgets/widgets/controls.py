@@ -7,14 +7,15 @@ from typing import Any
 
 import ipywidgets as w
 
-from ..cost import Price, estimate
+from ..cost import Price
 from ..endpoints import Endpoint, resolve
 from ..errors import SettingsError, TpwidgetsError
 from ..keys import Key, chosen
 from ..loads import Load, positive
+from ..politeness import Outlook, thousands
 from ..run import escape
 from ..simulator import PROFILES
-from ..words import count, usd
+from ..words import usd
 from ..workload import Workload
 from .fields import LengthField, LevelsField, PriceField
 from .key_field import KeyField
@@ -82,6 +83,20 @@ class Controls(w.VBox):
         """
         return Load.of(self.concurrency.value, self._requests.value or None, self._seconds())
 
+    @property
+    def workload(self) -> Workload:
+        """What is set to be asked for.
+
+        Raises
+        ------
+        SettingsError
+            If it can't be.
+        """
+        return Workload.of(
+            self.prompt.value, self.output.value, self.request.batch,
+            self.request.shared_prefix_tokens,
+        )  # fmt: skip
+
     def endpoint(self) -> Endpoint:
         """Return the endpoint that is set; a simulated one is started if need be.
 
@@ -106,11 +121,7 @@ class Controls(w.VBox):
         SettingsError
             Names the first that is refused.
         """
-        load = self.load
-        request = self.request
-        lengths = Workload.of(
-            self.prompt.value, self.output.value, request.batch, request.shared_prefix_tokens
-        )
+        load, lengths = self.load, self.workload
         settings: dict[str, Any] = {
             "concurrency": load.concurrency,
             "prompt_tokens": lengths.prompt_tokens,
@@ -126,6 +137,8 @@ class Controls(w.VBox):
         timeout_s = positive("timeout_s", self._timeout.value, "(seconds)")
         if timeout_s != 60:
             settings["timeout_s"] = timeout_s
+        if self._spend_limit.value:
+            settings["spend_limit_usd"] = float(self._spend_limit.value)
         return settings
 
     def estimate(self) -> str:
@@ -136,17 +149,11 @@ class Controls(w.VBox):
         SettingsError
             If a setting is refused.
         """
-        settings, load = self.settings(), self.load
-        if load.requests is None and load.seconds is not None:
-            return f"{len(load.concurrency)} levels of {load.seconds:g} s"
-        # each level settles for one generation of users, and the last one drains
-        requests = sum(c + (load.requests or load.enough(c)) for c in load.concurrency)
-        prompt, output = settings["prompt_tokens"], settings["output_tokens"]
-        said = f"at least {requests:,} requests, {_thousands(requests * (prompt + output))} tokens"
-        price = self.price.value
-        if price is not None and price.hour is None:
-            said += f", {usd(estimate(requests, prompt, output, price))}"
-        return f"estimate: {said}"
+        self.settings()
+        protocol = self.request.overrides().get("protocol")
+        sent = Outlook.of(self.workload, self.load, self.price.value, protocol)
+        said = f"{sent.how} {sent.requests:,} requests, {thousands(sent.tokens)} tokens"
+        return f"estimate: {said}" + (f", {usd(sent.usd)}" if sent.usd is not None else "")
 
     def changed(self, callback: Callable[[Any], None]) -> None:
         """Call back when a setting of the load or the workload changed."""
@@ -303,8 +310,17 @@ class Controls(w.VBox):
             value=given.get("timeout_s", 60), min=0.1, max=3600, style=fit, layout=narrow,
             description="Time limit (s)", tooltip="Give up on a request after so long a silence",
         )  # fmt: skip
-        for css, box in (("requests", self._requests), ("seconds", self._seconds_box),
-                         ("timeout", self._timeout)):  # fmt: skip
+        self._spend_limit = w.BoundedFloatText(
+            value=given.get("spend_limit_usd") or 0, min=0, max=1e6, step=0.01, style=fit,
+            layout=narrow, description="Spend limit ($)",
+            tooltip="0: none; else stop before more is spent. Needs a price per 1M tokens",
+        )  # fmt: skip
+        for css, box in (
+            ("requests", self._requests),
+            ("seconds", self._seconds_box),
+            ("timeout", self._timeout),
+            ("spend-limit", self._spend_limit),
+        ):
             box.add_class(f"tp-{css}")
         again = w.Button(
             description="Look for servers", tooltip="Ask loopback's usual ports again",
@@ -313,13 +329,15 @@ class Controls(w.VBox):
         again.on_click(self.look_around)
         again.add_class("tp-look")
         note = w.HTML("<small>0 = until the 95 % interval is within ±10 %</small>")
-        loads = w.Box([self._requests, self._seconds_box, note, self._timeout, again])
+        loads = w.Box(
+            [self._requests, self._seconds_box, note, self._timeout, self._spend_limit, again]
+        )
         loads.add_class("tp-row")
         self._settings = w.VBox([loads, self.request])
         self._settings.layout.display = "none"
         self._more_button = w.ToggleButton(
             description="more settings",
-            tooltip="Requests and seconds per level, time limit, protocol, batches, headers",
+            tooltip="Requests and seconds per level, limits, protocol, batches, headers",
             layout=w.Layout(width="auto"),
         )  # fmt: skip
         self._more_button.add_class("tp-more")
@@ -351,9 +369,3 @@ def _usual_price(key: str) -> Price | None:
     if profile.price_output is not None:
         return Price.per_token(profile.price_output, profile.price_input or 0.0)
     return None
-
-
-def _thousands(tokens: int) -> str:
-    if tokens < 10_000:
-        return f"{tokens:,}"
-    return f"{tokens / 1000:,.0f}k" if tokens < 1_000_000 else f"{count(tokens / 1e6)}M"

@@ -12,12 +12,14 @@ from ..endpoints import Endpoint
 from ..errors import TpwidgetsError, refuse_unknown
 from ..live.board import Board
 from ..measurement import Measurement
+from ..politeness import NotConfirmed, Outlook
 from ..run import Run, escape
 from . import texts
 from .controls import Controls
 from .history import History
 from .machine import MachineCheck
 from .pace import Pace
+from .question import Question
 from .result import Result
 from .takeaway import Takeaway
 
@@ -41,6 +43,8 @@ class Explorer(w.VBox):
         A URL, an `Endpoint` or a simulated profile's name. It can be changed in the dashboard.
     concurrency, prompt_tokens, output_tokens, requests, seconds, timeout_s, price : optional
         What the controls stand at first; as in `tpwidgets.measure`.
+    confirm : bool, optional
+        Don't ask before much is sent to someone else's server.
 
     Raises
     ------
@@ -55,6 +59,9 @@ class Explorer(w.VBox):
         self._timeline: Timeline | None = None
         """The last one that has a point, once its measurement is over."""
         self._history = History()
+        self._confirmed = bool(settings.get("confirm"))
+        self._agreed: dict[str, Outlook] = {}
+        """What may be sent, by the endpoint's URL."""
         self._marked: tuple[Any, list[dict[str, Any]]] = (None, [])
         self._tell, self._explaining = Pace(), Pace()
         self._closed = self._starting = False
@@ -71,8 +78,9 @@ class Explorer(w.VBox):
         self._settings_changed()
         super().__init__(
             [
-                w.HTML(texts.STYLE), self.controls, self._bar, self._status, self._tiles,
-                self.board, self._answer, self._conditions, self._machine, self._takeaway,
+                w.HTML(texts.STYLE), self.controls, self._bar, self._question, self._status,
+                self._tiles, self.board, self._answer, self._conditions, self._machine,
+                self._takeaway,
             ]
         )  # fmt: skip
         self.layout = w.Layout(width="100%")
@@ -153,6 +161,7 @@ class Explorer(w.VBox):
         self._stop = w.Button(description="Stop", disabled=True, **button)
         self._progress = w.FloatProgress(min=0, max=1, layout=w.Layout(width="220px"))
         self._estimate = w.HTML()
+        self._question = Question()
         self._status = w.HTML()
         self._tiles = w.HTML(texts.tiles(None))
         self._answer = w.HTML()
@@ -181,6 +190,7 @@ class Explorer(w.VBox):
                 return False
             self._starting = True
             self._measure.disabled, self._stop.disabled = True, False
+            self._question.withdraw()
             self._machine.give_way()
             self._say("running", "starting")
             return True
@@ -204,7 +214,11 @@ class Explorer(w.VBox):
                 self.controls.settle_price()
                 endpoint, settings = self.controls.endpoint(), self.controls.settings()
                 self.board.levels = list(self.controls.load.concurrency)
-                self._measurement = start(endpoint, **settings, price=self.controls.price.value)
+                price = self.controls.price.value
+                self._measurement = self._begin(endpoint, {**settings, "price": price})
+            except NotConfirmed as big:
+                self._ask(endpoint.url, big)
+                return
             except TpwidgetsError as error:
                 self._ended("refused", str(error))
                 return
@@ -218,6 +232,26 @@ class Explorer(w.VBox):
         measurement.on_update(self._updated)
         if measurement.done:  # it ended before we could listen
             self._updated(measurement)
+
+    def _begin(self, endpoint: Endpoint, settings: dict[str, Any]) -> Measurement:
+        try:
+            return start(endpoint, **settings, confirm=self._confirmed)
+        except NotConfirmed as big:
+            agreed = self._agreed.get(endpoint.url)
+            if agreed is None or not big.sent.within(agreed):
+                raise
+        return start(endpoint, **settings, confirm=True)
+
+    def _ask(self, url: str, big: NotConfirmed) -> None:
+        def answered(yes: bool) -> None:
+            if yes:
+                self._agreed[url] = big.sent
+                self.measure()
+            else:
+                self._say("ready", "nothing was sent")
+
+        self._ended("waiting", "nothing was sent yet", bad=False)
+        self._question.ask(big.question, "Send", answered)
 
     # -- what the supervising thread calls -----------------------------------------------------
 

@@ -38,12 +38,15 @@ STYLE = """<style>
 
 _NAMES = {
     "endpoint": "endpoint", "url": "URL", "model": "model", "server": "server",
+    "server_version": "server's version",
     "protocol": "protocol", "context_tokens": "context (tokens)", "key_from": "key from",
     "extra_body": "extra body", "prompt_tokens_asked": "prompt asked (tokens)",
     "prompt_tokens_sent": "prompt sent (tokens)", "prompt_counted_by": "prompt counted by",
     "output_tokens_asked": "output asked (tokens)", "output_tokens_sent": "output sent (tokens)",
-    "output_length_forced": "output length forced", "prompts": "prompts", "window": "window",
+    "output_length": "output length", "usage_streamed": "usage told by the server",
+    "dimensions": "dimensions", "prompts": "prompts", "window": "window",
     "stamps": "arrivals stamped by", "failures": "first failure", "tpwidgets": "tpwidgets",
+    "spend_limit_usd": "spend limit ($)", "spent_usd": "spent ($)",
     "httpx": "httpx", "python": "Python", "platform": "client", "date": "date",
 }  # fmt: skip
 

@@ -1,0 +1,157 @@
+"""What a measurement will send, and whether someone else's machine must be asked for it first."""
+
+import ipaddress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from .cost import Price, estimate
+from .endpoints import Endpoint
+from .errors import SettingsError
+from .loads import Load
+from .protocols import PROTOCOLS
+from .words import count, usd
+from .workload import Workload
+
+MAX_CONCURRENCY = 32
+MAX_TOKENS = 1_000_000
+"""More requests at once, or tokens in all, are not sent unasked to someone else's server."""
+
+_USER_TPS = 50.0
+"""How fast an answer is taken to come where a load is set in seconds: as of a brisk API."""
+
+# Whoever has an address in these is one's own machine, or a colleague's at the next desk: no bill
+# comes from there, and a big load is what such a server is measured for.
+_PRIVATE = [
+    ipaddress.ip_network(network)
+    for network in (
+        "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16",
+        "::1/128", "fc00::/7", "fe80::/10",
+    )
+]  # fmt: skip
+
+
+def nearby(endpoint: Endpoint) -> bool:
+    """Tell whether an endpoint is in one's own network, so that nobody else's server is loaded.
+
+    Loopback, private and link-local addresses are, names under ``.local``, and names without a dot,
+    which only the own network (or a container's) can resolve. A public name that leads to a private
+    address is not: it is not looked up.
+    """
+    host = (urlsplit(endpoint.url).hostname or "").rstrip(".")
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".localhost"))
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return address.is_unspecified or any(address in network for network in _PRIVATE)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a measurement will send, as far as it can be told before.
+
+    Attributes
+    ----------
+    requests, tokens : int
+        How many; tokens of prompts and answers together.
+    usd : float or None
+        What they cost at a price by the token, nothing taken as cached.
+    concurrency : int
+        The most requests at once.
+    how : str
+        ``at least`` where a level ends once its figures are precise enough (when that is depends on
+        how fast and how evenly the server answers, so that no upper bound is known), ``about``
+        where it ends after some seconds, in which an answer is taken to come at 50 tokens/s,
+        ``up to`` where it ends at a number of requests or, if that is earlier, of seconds.
+    """
+
+    requests: int
+    tokens: int
+    usd: float | None
+    concurrency: int
+    how: str
+
+    @classmethod
+    def of(
+        cls, workload: Workload, load: Load, price: Price | None = None, protocol: str | None = None
+    ) -> "Outlook":
+        """Reckon what these settings will send; the protocol tells whether tokens come back."""
+        by_time = load.seconds is not None and load.requests is None
+
+        def counted(users: int) -> int:
+            if by_time:
+                return int(users * (load.seconds or 0.0) * _USER_TPS / workload.output_tokens)
+            return load.requests or Load.enough(users)
+
+        # each level settles for one generation of users, and the last one drains
+        requests = sum(users + counted(users) for users in load.concurrency)
+        streamed = protocol is None or PROTOCOLS[protocol].streamed
+        prompt_tokens = workload.prompt_tokens * workload.batch
+        output_tokens = workload.output_tokens * workload.batch if streamed else 0
+        by_token = price is not None and price.hour is None
+        return cls(
+            requests,
+            requests * (prompt_tokens + output_tokens),
+            estimate(requests, prompt_tokens, output_tokens, price) if price and by_token else None,
+            max(load.concurrency),
+            "about" if by_time else "up to" if load.seconds is not None else "at least",
+        )
+
+    @property
+    def big(self) -> bool:
+        """Whether it is more than what is sent unasked."""
+        return self.concurrency > MAX_CONCURRENCY or self.tokens > MAX_TOKENS
+
+    def within(self, other: "Outlook") -> bool:
+        """Tell whether it is no bigger than another, which was agreed to."""
+        return self.concurrency <= other.concurrency and self.tokens <= other.tokens
+
+    def sentence(self, where: str) -> str:
+        """Say what is sent: "This sends at least 1.2 M tokens to api.example.com, …"."""
+        cost = "" if self.usd is None else f", about {usd(self.usd)}"
+        return (
+            f"This sends {self.how} {thousands(self.tokens)} tokens to {where}{cost}, with up to "
+            f"{self.concurrency:,} requests at once."
+        )
+
+
+class NotConfirmed(SettingsError):  # noqa: N818 - it is a question
+    """So much is sent to someone else's server only with ``confirm=True``; nothing was sent yet.
+
+    Attributes
+    ----------
+    question : str
+        What would be sent, to agree to.
+    sent : Outlook
+        The same in numbers.
+    """
+
+    def __init__(self, endpoint: Endpoint, sent: Outlook) -> None:
+        self.question = sent.sentence(urlsplit(endpoint.url).hostname or endpoint.label)
+        self.sent = sent
+        super().__init__(f"{self.question} Pass confirm=True to send it; nothing was sent yet.")
+
+
+def ask_first(
+    endpoint: Endpoint, workload: Workload, load: Load, price: Price | None = None
+) -> None:
+    """Refuse to load someone else's server with more than is sent unasked.
+
+    Raises
+    ------
+    NotConfirmed
+        Says what would be sent.
+    """
+    if endpoint.profile is not None or nearby(endpoint):
+        return
+    sent = Outlook.of(workload, load, price, endpoint.protocol)
+    if sent.big:
+        raise NotConfirmed(endpoint, sent)
+
+
+def thousands(tokens: int) -> str:
+    """Write a number of tokens: ``900``, ``85 k``, ``1.2 M``."""
+    if tokens >= 999_500:
+        return f"{count(float(f'{tokens / 1e6:.3g}'))} M"
+    return f"{count(tokens / 1000)} k" if tokens >= 10_000 else f"{tokens:,}"
