@@ -9,7 +9,6 @@ import statistics
 import subprocess
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -28,13 +27,10 @@ from hostile import (
     answer,
     chunk,
     event,
-    response,
     said,
     stream,
     token,
 )
-from test_transport import certificate as certificate
-from test_transport import tls
 
 import tpwidgets as tp
 from tpwidgets.engine.stamps import KERNEL_STAMPS
@@ -44,7 +40,6 @@ from tpwidgets.run import Run
 
 pytestmark = pytest.mark.quick
 
-KEY = "sk-MARKED-0123456789abcdef"
 ROOT = str(Path(__file__).parents[1])
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -435,90 +430,6 @@ def test_paths_that_do_not_work_are_refused(logged: Logged, tmp_path: Path) -> N
         with pytest.raises(SettingsError, match=r"^path"):
             tp.load(path)
     assert list(tmp_path.iterdir()) == []
-
-
-# --- secrets --------------------------------------------------------------------------------------
-
-
-def everything(measurement: Measurement, folder: Path) -> str:
-    """Return all that a measurement shows and writes, whatever became of it."""
-    shown = [repr(measurement), repr(measurement.endpoint), str(measurement.progress)]
-    try:
-        measurement.wait(PATIENCE_S)
-    except tp.TpwidgetsError as error:
-        shown += traceback.format_exception(error)
-        shown.append(repr(error.__dict__))
-    run = measurement.run
-    run.save(folder / "run.json")
-    shown += [repr(run), str(run.conditions), run._repr_html_(), run.requests.to_string(),
-              run.points.to_string(), run.title, str(run.samples), run.conditions_line]  # fmt: skip
-    return "\n".join(shown) + (folder / "run.json").read_text()
-
-
-def echo(request: Request) -> str:
-    return f"no access for {request.headers['authorization']}"
-
-
-ECHOES: dict[str, Callable[[Request], bytes]] = {
-    "401": lambda r: said({"error": {"message": echo(r)}}, "401 Unauthorized"),
-    "500": lambda r: said({"error": {"message": echo(r)}}, "500 Oops"),
-    "429": lambda r: said({"error": {"message": echo(r)}}, "429 Slow"),
-    "text": lambda r: response(echo(r).encode(), "text/plain", "400 No"),
-    "event": lambda r: stream([token(), event({"error": {"message": echo(r)}})]),
-    "malformed": lambda r: stream([token(), event(echo(r).encode())]),
-    "cut": lambda r: STREAM + chunk(token()) + b"zz" + echo(r).encode() + b"\r\n",
-    "not http": lambda r: echo(r).encode() + b"\r\n\r\n",
-}
-
-
-@pytest.mark.parametrize("name", ECHOES)
-@pytest.mark.parametrize("good", [0, 8])
-def test_a_key_is_shown_nowhere(
-    name: str, good: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The server works for a while, then quotes the key in every way it can."""
-    monkeypatch.setenv("TP_KEY", KEY)
-    left = good
-    asked, go = threading.Event(), threading.Event()
-
-    def chat(request: Request) -> bytes:
-        nonlocal left
-        assert KEY in request.headers["authorization"]
-        if "x-request-id" in request.headers:
-            asked.set()
-            go.wait(PATIENCE_S)
-            left -= 1
-        elif not good:
-            return ECHOES[name](request)
-        if left >= 0:
-            return answer(3, prompt=len(request.json["messages"][0]["content"].split()))
-        return ECHOES[name](request)
-
-    with Server(Api(chat_completions=chat)) as server:
-        measurement = tp.start(
-            server.url, concurrency=1, requests=12, api_key_env="TP_KEY", timeout_s=5
-        )
-        if good:
-            assert asked.wait(PATIENCE_S)
-        if good and sys.platform == "linux":
-            process = Path(f"/proc/{measurement._fleet.pids[0]}")
-            for place in ("environ", "cmdline"):
-                assert KEY.encode() not in (process / place).read_bytes()
-        go.set()
-        shown = everything(measurement, tmp_path)
-    assert KEY not in shown
-    assert KEY[3:] not in shown
-
-
-def test_a_key_is_not_shown_by_a_failure_of_tls(
-    certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TP_KEY", KEY)
-    with Server(Api(), tls=tls(certificate)) as server:
-        measurement = tp.start(server.url, api_key_env="TP_KEY", headers={"x-key": KEY})
-        shown = everything(measurement, tmp_path)
-    assert "certificate" in shown
-    assert KEY not in shown
 
 
 # --- several workers ------------------------------------------------------------------------------
