@@ -35,7 +35,8 @@ from tpwidgets.discovery import list_models, scan
 from tpwidgets.endpoints import Endpoint, resolve
 from tpwidgets.errors import EndpointError, SettingsError
 from tpwidgets.loads import Load
-from tpwidgets.probe import Prepared, prepare
+from tpwidgets.prepared import Prepared
+from tpwidgets.probe import prepare
 from tpwidgets.workload import Workload
 
 pytestmark = pytest.mark.quick

@@ -11,7 +11,7 @@ from .selfcheck import BACKGROUND
 
 if TYPE_CHECKING:
     from .endpoints import Endpoint
-    from .probe import Prepared
+    from .prepared import Prepared
     from .workload import Workload
 
 
@@ -56,13 +56,16 @@ def found(prepared: "Prepared") -> dict[str, Any]:
         "url": prepared.base.url,
         "model": mask(prepared.model),
         "protocol": prepared.protocol.name,
-        "server": mask(prepared.base.server),
+        "server": mask(prepared.base.server.name),
+        "server_version": mask(prepared.base.server.version),
         "context_tokens": prepared.base.context,
         "prompt_tokens_sent": prepared.workload.prompt_tokens,
         "output_tokens_sent": prepared.workload.output_tokens,
         "prompt_words": prepared.calibration.words(prepared.workload.prompt_tokens),
         "prompt_counted_by": "the server" if prepared.calibration.counted else "estimate",
-        "output_length_forced": bool(prepared.extra.get("ignore_eos")),
+        "usage_streamed": prepared.usage_told,
+        "output_length": prepared.output_length,
+        "dimensions": prepared.dimensions,
         "notes": [mask(note) for note in prepared.base.notes],
     }
 

@@ -1,21 +1,29 @@
 """What answers: the base URL, the models and the server behind an endpoint; servers on loopback."""
 
-import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Any
 
+from . import addresses
 from .endpoints import Endpoint, http_client
 from .errors import EndpointError
+from .protocols import PROTOCOLS, WireProtocol
 from .refusals import masked, refusal, sentences, whole
+from .servers import Server, identify
 
 if TYPE_CHECKING:
     import httpx
 
 USUAL_PORTS = {8000: "vLLM", 8080: "llama.cpp", 11434: "Ollama", 1234: "LM Studio", 30000: "SGLang"}
 
-_PATHS = ("/chat/completions", "/completions", "/models", "/messages", "/responses")
+_USUAL = next(iter(PROTOCOLS.values()))
+_CURIOUS_S = 3.0
+"""How long, at most, a server may take to tell what it is."""
+_CONTEXTS = (
+    *("max_model_len", "loaded_context_length", "context_length", "max_context_length"),
+    *("context_window", "inputTokenLimit", "max_input_tokens"),
+)
+_BETRAY = "server", "x-litellm-version"
 
 
 @dataclass
@@ -23,68 +31,77 @@ class Base:
     """A base URL that answers, and what its model list said."""
 
     url: str
+    mended: str = ""
+    """What is other than in the URL that was given."""
+    protocol: WireProtocol | None = None
+    """The protocol that the settings or the URL name, or whose model list answered."""
     models: list[str] = field(default_factory=list)
-    server: str = ""
-    context: int | None = None
-    """The context length in tokens of the model that was chosen, where the server tells it."""
+    complete: bool = True
+    """Whether a model that isn't listed is none of the server's."""
     contexts: dict[str, int] = field(default_factory=dict)
     """The context lengths that the model list tells."""
     unlisted: EndpointError | None = None
     """Why there is no model list, as the server puts it."""
+    betrayed: str = ""
+    """What the headers and the list betray about the server."""
+    server: Server = field(default_factory=Server)
+    context: int | None = None
+    """The context length in tokens of the model that was chosen, where it is told."""
     notes: list[str] = field(default_factory=list)
 
 
-def candidates(url: str) -> list[tuple[str, str]]:
-    """Return ``(base URL, what was mended)`` for a URL as people paste it, best first."""
-    parts = urlsplit(url)
-    path, notes = parts.path.rstrip("/"), []
-    for tail in _PATHS:
-        if path.endswith(tail):
-            path = path.removesuffix(tail)
-            notes.append(f"left out {tail}")
-    while path.endswith("/v1/v1"):
-        path = path.removesuffix("/v1")
-        notes.append("left out a doubled /v1")
-    paths = [(path, list(notes))]
-    if not re.search(r"/v\d+[a-z0-9]*$", path):
-        added = (f"{path}/v1", [*notes, "added /v1"])
-        paths.insert(0 if not path else 1, added)
-    return [
-        (urlunsplit((parts.scheme, parts.netloc, p, parts.query, "")), ", ".join(n))
-        for p, n in paths
-    ]
-
-
 def find_base(client: "httpx.Client", endpoint: Endpoint, timeout_s: float) -> Base:
-    """Ask for the model list at the URL, with ``/v1`` mended where that helps.
+    """Ask for the model list at the URL, mended where that helps.
 
     Raises
     ------
     EndpointError
         If nothing answers in time, TLS fails, or the key is missing or refused.
     """
-    tried = candidates(endpoint.url)
-    headers = endpoint.auth_headers()
-    unlisted: EndpointError | None = None
-    for url, mended in tried:
-        response = _ask(client, endpoint.at(url, "models"), endpoint, timeout_s, headers)
+    address = addresses.read(endpoint.url)
+    named = PROTOCOLS[endpoint.protocol] if endpoint.protocol else address.protocol
+    protocol = named or _USUAL
+    tries = [(*at, protocol) for at in addresses.candidates(endpoint.url, protocol)]
+    base = Base(*tries[0])
+    base.protocol = named
+    if address.model and addresses.is_azure(endpoint.url):
+        return base  # a deployment has no list
+    if named is None and not addresses.is_public(endpoint.url):
+        others = [p for p in PROTOCOLS.values() if p.models != protocol.models]
+        tries += [(*addresses.candidates(endpoint.url, p)[0], p) for p in others[:1]]
+    for url, mended, asked in tries:
+        headers = endpoint.auth_headers(asked)
+        response = _ask(client, endpoint.at(url, asked.models), endpoint, timeout_s, headers)
         if response.status_code == 200:
-            found = _model_list(response)
-            if found is not None:
-                names, contexts, owner = found
-                base = Base(url, names, _server(response, owner), contexts=contexts)
-                if mended:
-                    base.notes.append(f"the URL was mended ({mended}): {url}")
-                if base.server == "llama.cpp":
-                    base.context = _llama_context(client, url, endpoint, timeout_s, headers)
-                return base
+            found = Base(url, mended, named if asked is protocol else asked)
+            if _read_list(response, found):
+                return found
             continue
         refused = refusal(response, endpoint)
         if refused.kind == "auth" and not _keyless_list(response):
             raise refused
-        unlisted = unlisted or refused
+        base.unlisted = base.unlisted or refused
     # some servers list no models and serve all the same: the first request will tell
-    return Base(tried[0][0], notes=["the server lists no models"], unlisted=unlisted)
+    base.notes.append("the server lists no models")
+    return base
+
+
+def look_at(client: "httpx.Client", base: Base, endpoint: Endpoint, timeout_s: float) -> None:
+    """Note which software answers, but ask no public API: it has nothing of that kind to tell."""
+    if addresses.is_public(endpoint.url):
+        return
+    headers = endpoint.auth_headers(base.protocol or _USUAL)
+    root, limit_s = addresses.root(base.url), min(_CURIOUS_S, timeout_s)
+
+    def ask(path: str) -> Any:
+        try:
+            response = _ask(client, endpoint.at(root, path), endpoint, limit_s, headers)
+            return response.json() if response.status_code == 200 else None
+        except (EndpointError, ValueError, RecursionError):
+            return None  # good to know, not more
+
+    base.server = identify(base.betrayed, ask)
+    base.context = base.server.context
 
 
 def _keyless_list(response: "httpx.Response") -> bool:
@@ -93,7 +110,7 @@ def _keyless_list(response: "httpx.Response") -> bool:
 
 
 def list_models(endpoint: Endpoint, timeout_s: float = 5.0) -> list[str]:
-    """Return the names in the server's own ``/v1/models``; empty if it lists none.
+    """Return the names in the server's own list of models; empty if it lists none.
 
     Raises
     ------
@@ -124,48 +141,45 @@ def scan(ports: dict[int, str] | None = None, timeout_s: float = 0.5) -> list[tu
         return [found for found in pool.map(look, (ports or USUAL_PORTS).items()) if found]
 
 
-def _model_list(response: "httpx.Response") -> tuple[list[str], dict[str, int], str] | None:
-    """Return the models' names, their context lengths and who owns the first."""
+def _read_list(response: "httpx.Response", base: Base) -> bool:
+    """Note what a model list says: ``data`` or ``models``, with rows of many kinds."""
     try:
         said = response.json()
     except (ValueError, RecursionError):
+        return False
+    paged = False
+    if isinstance(said, dict):
+        paged = bool(said.get("has_more") or said.get("nextPageToken"))
+        listed = [said[name] for name in ("data", "models") if name in said]
+        said = (listed[0] or []) if listed else None
+    if not isinstance(said, list):
+        return False
+    owner = ""
+    for row in said:
+        name = _name(row)
+        if name is None:
+            continue
+        owner = owner or str(row.get("owned_by", ""))
+        base.models.append(name)
+        lengths = [row[key] for key in _CONTEXTS if type(row.get(key)) is int and row[key] > 0]
+        if lengths:
+            base.contexts[name] = lengths[0]
+    # a proxy's list may have patterns, a public API's leaves out what models are called besides
+    base.complete = not (
+        paged or any("*" in name for name in base.models) or addresses.is_public(base.url)
+    )
+    base.betrayed = " ".join(
+        [owner, *(f"{name}: {response.headers.get(name, '')}" for name in _BETRAY)]
+    )
+    return True
+
+
+def _name(row: Any) -> str | None:
+    """Return what a row of a list calls its model: OpenAI's ``id``, Ollama's and Gemini's name."""
+    if not isinstance(row, dict):
         return None
-    rows = said.get("data", said.get("models")) if isinstance(said, dict) else said
-    if not isinstance(rows, list):
-        return None
-    rows = [row for row in rows if isinstance(row, dict) and isinstance(row.get("id"), str)]
-    contexts = {}
-    for row in rows:
-        context = row.get("max_model_len") or row.get("context_length")
-        if type(context) is int and context > 0:
-            contexts[row["id"]] = context
-    return [row["id"] for row in rows], contexts, str(rows[0].get("owned_by", "")) if rows else ""
-
-
-def _server(response: "httpx.Response", owner: str) -> str:
-    said = f"{owner} {response.headers.get('server', '')}".lower()
-    for name, words in {
-        "tpwidgets": ("tpwidgets",),
-        "vllm": ("vllm",),
-        "sglang": ("sglang",),
-        "llama.cpp": ("llamacpp", "llama.cpp"),
-        "ollama": ("ollama",),
-    }.items():
-        if any(word in said for word in words):
-            return name
-    return str(response.headers.get("server", ""))
-
-
-def _llama_context(
-    client: "httpx.Client", url: str, endpoint: Endpoint, timeout_s: float, headers: dict[str, str]
-) -> int | None:
-    root = urlsplit(url)._replace(path=urlsplit(url).path.removesuffix("/v1")).geturl()
-    try:
-        props = _ask(client, endpoint.at(root, "props"), endpoint, timeout_s, headers)
-        found = props.json()["default_generation_settings"]["n_ctx"]
-    except (EndpointError, ValueError, KeyError, TypeError, RecursionError):
-        return None  # good to know, not more
-    return found if type(found) is int and found > 0 else None
+    name = row.get("id", row.get("name"))
+    return name.removeprefix("models/") if isinstance(name, str) and name else None
 
 
 def _ask(

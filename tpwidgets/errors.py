@@ -24,11 +24,13 @@ class EndpointError(TpwidgetsError):
         ``unreachable``, ``tls``, ``auth``, ``not_found``, ``model``, ``timeout``, ``no_stream``,
         ``empty_stream``, ``context``, ``rate_limited``, ``http``, ``missing_key``,
         ``stopped``.
+    status : int or None
+        The HTTP status by which the server refused, if it did.
     """
 
-    def __init__(self, message: str, kind: str) -> None:
+    def __init__(self, message: str, kind: str, status: int | None = None) -> None:
         super().__init__(message)
-        self.kind = kind
+        self.kind, self.status = kind, status
 
 
 class MeasurementError(TpwidgetsError):

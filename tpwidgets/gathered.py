@@ -11,7 +11,7 @@ from .words import count, usd
 
 if TYPE_CHECKING:
     from .engine.budget import Purse, Tariff
-    from .probe import Prepared
+    from .prepared import Prepared
 
 
 class Gathered:

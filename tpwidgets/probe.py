@@ -1,17 +1,21 @@
 """How an endpoint is spoken to and how it counts: what is settled before the first sample."""
 
+import json
 import random
 import re
 import time
-from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from . import addresses
 from .cost import Price
-from .discovery import Base, candidates, find_base
+from .discovery import Base, find_base, look_at
 from .endpoints import Endpoint, http_client
 from .engine.budget import Purse
 from .errors import EndpointError
+from .fitting import shortened, total
+from .mending import Mender, fewest_tokens
+from .prepared import Prepared
 from .protocols import PROTOCOLS, Outcome, StreamReader, WireProtocol
 from .refusals import check_stream, masked, no_model, refusal, sentences, timed_out, whole
 from .workload import Calibration, Workload, prompt
@@ -21,59 +25,9 @@ if TYPE_CHECKING:
 
     import httpx
 
-_FORCES_LENGTH = ("vllm", "llama.cpp", "sglang", "tpwidgets")
-"""Servers that obey ``ignore_eos``: the output is exactly as long as asked."""
-
-
-@dataclass
-class Prepared:
-    """An endpoint ready to be measured. Holds a key: never shown, never saved."""
-
-    endpoint: Endpoint
-    base: Base
-    model: str
-    protocol: WireProtocol
-    headers: dict[str, str] = field(repr=False)
-    extra: dict[str, Any] = field(default_factory=dict)
-    renamed: dict[str, str] = field(default_factory=dict)
-    """Body fields that this server wants under another name."""
-    calibration: Calibration = field(default_factory=Calibration)
-    workload: Workload = field(default_factory=Workload)
-    probe_ttft_s: float = 0.0
-
-    @property
-    def url(self) -> str:
-        """Where requests are posted."""
-        return self.endpoint.at(self.base.url, self.protocol.path)
-
-    @property
-    def most_tokens(self) -> tuple[int, int]:
-        """How many prompt and output tokens one request takes, all its items together."""
-        asked, batch = self.workload, self.workload.batch
-        prompt_tokens = self.calibration.tokens(self.calibration.words(asked.prompt_tokens))
-        prompts = 1 if self.protocol.batch == "n" else batch
-        output_tokens = asked.output_tokens * batch if self.protocol.streamed else 0
-        return prompt_tokens * prompts, output_tokens
-
-    def prefix(self) -> str:
-        """Return what all prompts of a run begin with: other words in each run, or nothing."""
-        shared = self.workload.shared_prefix_tokens
-        if not shared:
-            return ""
-        words = max(1, round(shared / self.calibration.slope))
-        return prompt(words, random.Random(), instructed=False)
-
-    def body(self, text: str, output_tokens: int) -> dict[str, Any]:
-        """Return the request body for one prompt."""
-        body = self.protocol.body(self.model, text, output_tokens)
-        if self.protocol.batch == "n" and self.workload.batch > 1:
-            body["n"] = self.workload.batch
-        for old, new in self.renamed.items():
-            if old in body:
-                value = body.pop(old)
-                if new:
-                    body[new] = value
-        return {**body, **self.extra, **self.endpoint.extra_body}
+_EMBEDS = re.compile(r"embed", re.IGNORECASE)
+_NO_TEXT = re.compile(r"embed|whisper|tts|dall-e|rerank|moderation|image|sora", re.IGNORECASE)
+"""Models that write no text, by their names."""
 
 
 def prepare(
@@ -97,6 +51,7 @@ def prepare(
     """
     with http_client(endpoint, timeout_s) as client, masked(endpoint):
         base = find_base(client, endpoint, timeout_s)
+        look_at(client, base, endpoint, timeout_s)
         model = _choose_model(endpoint, base)
         prober = _Prober(client, endpoint, base, model, timeout_s)
         prober.wanted, prober.purse = wanted, purse or prober.purse
@@ -121,27 +76,22 @@ class _Prober:
         self.wanted: Callable[[], bool] = lambda: True
         self.purse = Purse(inf, Price.per_token(0.0))
         self._output_tokens = 4
+        self._found_url = base.url
 
     def first_contact(self, workload: Workload) -> Prepared:
         """Return the endpoint with the protocol that it speaks, having seen it stream."""
-        names = [self._endpoint.protocol] if self._endpoint.protocol else list(PROTOCOLS)
-        bases = [self._base.url]
-        if not self._base.models:
-            bases = [url for url, _ in candidates(self._endpoint.url)]
         failure: EndpointError | None = None
-        for url in bases:
-            for name in names:
+        for protocol in self._protocols():
+            for url, mended in self._bases(protocol):
                 self._base.url = url
                 prepared = Prepared(
                     self._endpoint,
                     self._base,
                     self._model,
-                    PROTOCOLS[name or "chat"],
-                    self._endpoint.auth_headers(),
+                    protocol,
+                    self._endpoint.auth_headers(protocol),
                     workload=workload,
                 )
-                if self._base.server in _FORCES_LENGTH:
-                    prepared.extra["ignore_eos"] = True
                 try:
                     self._short = self.probe(prepared, self.SHORT)
                 except EndpointError as error:
@@ -150,14 +100,47 @@ class _Prober:
                         raise
                     failure = failure or error
                     continue
+                if mended:
+                    self._base.notes.append(f"the URL was mended ({mended}): {url}")
                 if failure is not None:
-                    self._base.notes.append(f"what answers is {name} at {prepared.base.url}")
+                    self._base.notes.append(f"what answers is {protocol.title} at {url}")
+                self._note_length(prepared)
+                prepared.usage_told = self._short.usage.prompt_tokens is not None
                 return prepared
         raise failure or EndpointError("No protocol to try.", "not_found")
 
+    def _protocols(self) -> list[WireProtocol]:
+        """Return the protocol that is named, or all, the likeliest first."""
+        named = self._base.protocol
+        if named is None:
+            embeds = _EMBEDS.search(self._model) is not None
+            return sorted(PROTOCOLS.values(), key=lambda protocol: protocol.streamed == embeds)
+        if self._endpoint.protocol:
+            return [named]
+        others = PROTOCOLS.values()
+        return [named, *(p for p in others if p is not named and p.streamed == named.streamed)]
+
+    def _note_length(self, prepared: Prepared) -> None:
+        """Note that a server goes on beyond the output length that it is asked for."""
+        items = prepared.workload.batch if prepared.protocol.batch == "n" else 1
+        asked = self._output_tokens * items
+        written = self._short.usage.output_tokens or len(self._short.token_ns)
+        if written > 2 * asked + 16:
+            self._base.notes.append(
+                f"the server does not mind the output length: {asked} tokens were asked for, "
+                f"{written} came"
+            )
+
+    def _bases(self, protocol: WireProtocol) -> list[tuple[str, str]]:
+        """Return the base URLs at which a protocol may be spoken, and what was mended."""
+        base, answered = self._base, self._base.protocol or next(iter(PROTOCOLS.values()))
+        if base.models and protocol.version == answered.version:
+            return [(self._found_url, base.mended)]
+        return addresses.candidates(self._endpoint.url, protocol)
+
     def calibrate(self, prepared: Prepared) -> None:
         """Find out how the server counts prompts; shorten one that its context can't hold."""
-        if self._short.usage.prompt_tokens is None:
+        if not prepared.usage_told:
             self._base.notes.append(
                 "the server sends no usage: token counts are estimated (a chunk taken for a token, "
                 "a word for a prompt token)"
@@ -195,7 +178,8 @@ class _Prober:
     def _fit_context(self, prepared: Prepared) -> None:
         """Shorten what the server's context can't hold, by what it says when it refuses."""
         limit = self._base.context
-        if limit and _total(prepared.workload) <= limit:
+        writes = prepared.protocol.streamed
+        if limit and total(prepared.workload, writes=writes) <= limit:
             return
         for _ in range(8):
             words = prepared.calibration.words(prepared.workload.prompt_tokens)
@@ -211,16 +195,9 @@ class _Prober:
         raise EndpointError(said, "context")
 
     def _shrink(self, prepared: Prepared, said: str) -> None:
-        was = prepared.workload
-        room = _room(said, was, self._base.context)
-        output = min(was.output_tokens, max(1, room // 2))
-        prompt_tokens = max(1, min(room - output, was.prompt_tokens))
-        shared = min(was.shared_prefix_tokens, prompt_tokens - 1)
-        fits = replace(
-            was, prompt_tokens=prompt_tokens, output_tokens=output, shared_prefix_tokens=shared
+        fits = shortened(
+            prepared.workload, said, self._base.context, writes=prepared.protocol.streamed
         )
-        if fits == was or room < 2:
-            raise EndpointError(said, "context")
         prepared.workload = fits
         self._base.notes = [n for n in self._base.notes if not n.startswith("too long")]
         self._base.notes.append(
@@ -233,7 +210,8 @@ class _Prober:
     ) -> Outcome:
         """Send one request and read its stream; mend the request once per refused field."""
         text = prompt(words, self._rng, instructed=prepared.workload.instructed)
-        for _ in range(len(_MENDS) + 2):
+        mender = Mender(prepared)
+        for _ in range(_TRIES):
             if not self.wanted():
                 raise EndpointError("Stopped while the endpoint was being asked.", "stopped")
             asked = output_tokens or self._output_tokens
@@ -241,12 +219,19 @@ class _Prober:
             items = prepared.workload.batch if prepared.protocol.batch == "n" else 1
             held_usd = self.purse.hold(prepared.calibration.tokens(words), asked * items)
             try:
-                return self._stream(prepared, body, held_usd, head_only=head_only)
+                outcome = self._stream(prepared, body, held_usd, head_only=head_only)
             except EndpointError as error:
                 if error.kind == "empty_stream" and self._output_tokens < _THINKING_TOKENS:
                     output_tokens = self._output_tokens = _THINKING_TOKENS
-                elif error.kind not in ("http", "model") or not _mend(prepared, str(error)):
+                elif getattr(error, "status", None) not in (400, 422):
                     raise
+                elif fewest := fewest_tokens(str(error), asked):
+                    output_tokens = self._output_tokens = fewest
+                elif error.kind not in ("http", "model") or not mender.mend(error):
+                    raise
+            else:
+                mender.accepted()
+                return outcome
         raise EndpointError("The server refused every form of the request.", "http")
 
     def _stream(
@@ -269,12 +254,14 @@ class _Prober:
             raw = bytearray()
             for chunk in response.iter_raw():
                 reader.feed(chunk, time.monotonic_ns())
-                if len(raw) < 100_000:
+                if len(raw) < _KEPT:
                     raw += chunk
                 if reader.outcome.token_ns and not prepared.probe_ttft_s:
                     prepared.probe_ttft_s = time.monotonic() - sent
                 if head_only and reader.outcome.token_ns:
                     break  # the server took it: leaving ends the answer
+                if len(reader.outcome.token_ns) > _ENDLESS:
+                    break  # it minds no length that it is asked for
                 if time.monotonic() > deadline:
                     raise timed_out(self._endpoint, self._timeout_s)
         outcome = reader.finish(time.monotonic_ns())
@@ -282,55 +269,34 @@ class _Prober:
         if usage.prompt_tokens is not None:
             tariff = self.purse.tariff(usage.prompt_tokens, usage.output_tokens or 0)
             self.purse.settle(held_usd, tariff.most_usd)
-        check_stream(outcome, bytes(raw), kind, self._endpoint)
+        streamed = prepared.protocol.streamed
+        check_stream(outcome, bytes(raw), kind, self._endpoint, streamed=streamed)
+        if not streamed:
+            prepared.dimensions = _dimensions(bytes(raw))
+            prepared.probe_ttft_s = prepared.probe_ttft_s or time.monotonic() - sent
         return outcome
 
 
 _THINKING_TOKENS = 256
 """A model that thinks in secret has used up a few tokens before it says one."""
-
-_MENDS = (
-    # (a word in the refusal, the field it means, the field to send instead; "" leaves it out)
-    ("max_completion_tokens", "max_tokens", "max_completion_tokens"),
-    ("stream_options", "stream_options", ""),
-    ("ignore_eos", "ignore_eos", ""),
-)
-
-
-def _mend(prepared: Prepared, said: str) -> bool:
-    for word, old, new in _MENDS:
-        if word in said and old not in prepared.renamed:
-            prepared.renamed[old] = new
-            prepared.extra.pop(old, None)
-            prepared.base.notes.append(f"the server refused {old}: sent {new or 'without it'}")
-            return True
-    return False
+_ENDLESS = 2048
+"""So many chunks are no answer to a probe."""
+_KEPT = 1_000_000
+"""So much of an answer is kept (bytes): enough for a vector."""
+_TRIES = 8
+"""How often one request is mended, at most."""
 
 
-def _total(workload: Workload) -> int:
-    return workload.prompt_tokens + workload.output_tokens
-
-
-_LIMIT = r"(?:context|max_model_len|n_ctx|maximum|limit|at most|up to|<=)\D{0,40}?(\d{2,9})"
-"""How servers name what they can hold: "maximum context length is 2048 tokens"."""
-
-
-def _room(said: str, was: Workload, context: int | None) -> int:
-    """Return how many tokens prompt and output may have together, by the server's own words."""
-    said = re.sub(r"(?<=\d),(?=\d{3})", "", said)
-    total = _total(was)
-    named = re.findall(_LIMIT, said, re.IGNORECASE) + re.findall(r"(\d+) maximum", said)
-    # else the largest number that is clearly below what was asked
-    numbers = named or [n for n in re.findall(r"\d+", said) if int(n) < 0.95 * was.prompt_tokens]
-    below = [n for n in map(int, numbers) if 16 <= n < total]
-    if context and context < total:
-        below, named = [context], [str(context)]
-    room = (min if named else max)(below) if below else total // 2
-    return room - 8  # a little for a chat template that is counted otherwise at the limit
+def _dimensions(answer: bytes) -> int | None:
+    """Return the length of the first vector in an answer, if it has one."""
+    try:
+        return len(json.loads(answer)["data"][0]["embedding"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
 
 
 def _choose_model(endpoint: Endpoint, base: Base) -> str:
-    where, name = endpoint.label, endpoint.model
+    where, name = endpoint.label, endpoint.model or addresses.read(endpoint.url).model
     if name is None:
         if not base.models:
             why = f" ({base.unlisted})" if base.unlisted else ""
@@ -338,8 +304,12 @@ def _choose_model(endpoint: Endpoint, base: Base) -> str:
                 f"{where} lists no models{why}: check the URL, or name a model (model=...).",
                 base.unlisted.kind if base.unlisted else "model",
             )
-        name = base.models[0]
-    elif base.models and name not in base.models:
+        writes = base.protocol is None or base.protocol.streamed
+        kind = _NO_TEXT if writes else _EMBEDS
+        fit = [name for name in base.models if (kind.search(name) is None) is writes]
+        name = (fit or base.models)[0]
+    name = name.removeprefix("models/")  # Gemini's list says so, its paths do anyway
+    if base.models and base.complete and not {name, f"{name}:latest"} & set(base.models):
         raise no_model(where, name, base.models)
     base.context = base.context or base.contexts.get(name)
     return name

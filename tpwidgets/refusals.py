@@ -5,10 +5,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
+from math import isfinite
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from . import addresses
 from .endpoints import Endpoint
+from .engine.throttle import THROTTLES, pause_s
 from .errors import EndpointError, bare
 from .masking import Mask
 from .protocols import Outcome, error_message
@@ -75,10 +77,20 @@ def _short(said: str) -> str:
 
 
 _NO_MODEL = (
-    r"model\b.*(not exist|not found|unknown|no such|invalid|does not|not supported|not available)"
-    r"|(no such|unknown|invalid) model"
+    r"(models?|deployment)\b.*"
+    r"(not exist|not found|unknown|no such|invalid|does not|not supported|not available)"
+    r"|(no such|unknown|invalid|not a valid) model|^model: "
 )
+_BAD_KEY = r"api[ _-]?key.{0,20}(not valid|invalid|incorrect|missing|expired)"
+"""Gemini's word for what others call 401."""
+_CONTEXT = (
+    r"context|too long|too large|exceed|n_ctx|max_model_len|max_(new|input)_tokens"
+    r"|maximum (allowed )?number of"
+)
+_USED_UP = "length", "max_tokens", "max_output_tokens", "incomplete"
+"""How servers put it that an answer was as long as it might be."""
 _BODY = 4 * 1024 * 1024
+_FRAMING = "content-encoding", "content-length", "transfer-encoding"
 
 
 def whole(response: "httpx.Response", endpoint: Endpoint, timeout_s: float) -> "httpx.Response":
@@ -93,7 +105,7 @@ def whole(response: "httpx.Response", endpoint: Endpoint, timeout_s: float) -> "
             raise timed_out(endpoint, timeout_s)
         if len(body) > _BODY:
             break
-    kept = {name: response.headers.get(name, "") for name in ("content-type", "server")}
+    kept = {name: value for name, value in response.headers.items() if name not in _FRAMING}
     return httpx.Response(
         response.status_code, headers=kept, content=bytes(body), request=response.request
     )
@@ -112,44 +124,58 @@ def refusal(
     response: "httpx.Response", endpoint: Endpoint, model: str = "", models: list[str] | None = None
 ) -> EndpointError:
     """Return what a status other than 200 means, in one sentence."""
+    sentence, kind = _meaning(response, endpoint, model, models or [])
+    return EndpointError(sentence, kind, response.status_code)
+
+
+def _meaning(
+    response: "httpx.Response", endpoint: Endpoint, model: str, models: list[str]
+) -> tuple[str, str]:
     code, said = response.status_code, error_message(response.content)
-    where = endpoint.label
-    if code in (401, 403):
+    where, lower = endpoint.label, said.lower()
+    if code in (401, 403) or (code == 400 and re.search(_BAD_KEY, lower)):
         do = (
             f"Check the key ({endpoint.key.source})."
             if endpoint.key is not None
             else "It wants a key: name the environment variable that holds it (api_key_env)."
         )
-        return EndpointError(f"{where} refused access ({code}). {do}", "auth")
-    lower = said.lower()
-    if code in (400, 413, 422) and re.search(
-        r"context|too long|too large|exceed|n_ctx|max_model_len|max_(new|input)_tokens", lower
-    ):
-        return EndpointError(said, "context")
+        # a key that is known may be too little
+        why = f": {said}" if code == 403 and said and endpoint.key is not None else ""
+        return f"{where} refused access ({code}{why}). {do}", "auth"
+    if code in (400, 413, 422) and re.search(_CONTEXT, lower):
+        return said, "context"
     # a model that the server lists is not what it misses, whatever else it does not know
-    unlisted = bool(model) and model not in (models or ())
+    unlisted = bool(model) and model not in models
     if unlisted and code in (400, 404) and re.search(_NO_MODEL, lower):
         if models:
-            return no_model(where, model, models)
-        return EndpointError(f"{where} has no model {model!r}: {said}", "model")
+            return str(no_model(where, model, models)), "model"
+        return f"{where} has no model {model!r}: {said}", "model"
     if code in (404, 405):
-        path = urlsplit(str(response.request.url)).path
-        return EndpointError(
-            f"{where} has nothing at {path} ({code}). The base URL usually ends in /v1.",
-            "not_found",
-        )
-    if code == 429:
-        return EndpointError(
-            f"{where} is rate-limited right now (429: {said}). Wait, or lower the concurrency.",
-            "rate_limited",
+        asked = response.request.url
+        do = "The base URL usually ends in /v1."
+        if addresses.is_azure(endpoint.url) and b"api-version" not in asked.query:
+            do = (
+                "Azure wants its API's version in the URL, such as ?api-version=2024-10-21, or a "
+                "base URL that ends in /openai/v1."
+            )
+        return f"{where} has nothing at {asked.path} ({code}). {do}", "not_found"
+    if code in THROTTLES:
+        wait_s = pause_s(code, response.headers, said)
+        if code == 429 and not isfinite(wait_s):
+            do = "Look into the account's quota and billing."
+        elif wait_s > 1:
+            do = f"Wait {wait_s:.0f} s, or lower the concurrency."
+        else:
+            do = "Wait, or lower the concurrency."
+        what = "rate-limited" if code == 429 else "overloaded or not ready"
+        return (
+            f"{where} is {what} right now ({code}: {said or 'without a word'}). {do}",
+            "rate_limited" if code == 429 else "http",
         )
     if 300 <= code < 400:
-        return EndpointError(
-            f"{where} redirects to another address ({code}). Give that one directly; a key is not "
-            "taken along.",
-            "http",
-        )
-    return EndpointError(f"{where} answered {code}: {said or 'without a word'}", "http")
+        do = "Give that one directly; a key is not taken along."
+        return f"{where} redirects to another address ({code}). {do}", "http"
+    return f"{where} answered {code}: {said or 'without a word'}", "http"
 
 
 def no_model(where: str, model: str, models: list[str]) -> EndpointError:
@@ -160,13 +186,28 @@ def no_model(where: str, model: str, models: list[str]) -> EndpointError:
     return EndpointError(f"{where} has no model {model!r}. {hint}It has: {shown}.", "model")
 
 
-def check_stream(outcome: Outcome, raw: bytes, kind: str, endpoint: Endpoint) -> None:
-    """Raise the error of a response under HTTP 200 in which no token came."""
+def check_stream(
+    outcome: Outcome, raw: bytes, kind: str, endpoint: Endpoint, *, streamed: bool
+) -> None:
+    """Raise the error of a response under HTTP 200 in which nothing came that was asked for."""
     where = endpoint.label
     if outcome.error:
         raise EndpointError(f"{where} reported an error in its stream: {outcome.error}", "http")
-    if outcome.token_ns:
+    if outcome.token_ns or outcome.items:
         return
+    if (outcome.finish_reason or "").lower() in _USED_UP:
+        raise EndpointError(
+            f"{where} used up all the output tokens before it said one: it thinks in secret. Ask "
+            "for more (output_tokens).",
+            "empty_stream",
+        )
+    if not streamed:
+        said = error_message(raw, 120) or "nothing"
+        raise EndpointError(
+            f"{where} answered with something else than was asked for ({said}): check the URL and "
+            "the model.",
+            "empty_stream",
+        )
     if "json" in kind or raw.lstrip()[:1] == b"{":
         raise EndpointError(
             f"{where} answered in one piece, without streaming, so time to first token can't be "
@@ -176,12 +217,6 @@ def check_stream(outcome: Outcome, raw: bytes, kind: str, endpoint: Endpoint) ->
     if "html" in kind or raw.lstrip()[:1] == b"<":
         raise EndpointError(
             f"{where} answered with an HTML page, not a stream: check the URL's path.", "not_found"
-        )
-    if outcome.finish_reason == "length":
-        raise EndpointError(
-            f"{where} used up all the output tokens before it said one: it thinks in secret. Ask "
-            "for more (output_tokens).",
-            "empty_stream",
         )
     raise EndpointError(
         f"{where} answered with an empty stream: no token came. Look into the server's log.",

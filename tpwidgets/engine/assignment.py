@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .budget import Tariff
 
 if TYPE_CHECKING:
-    from ..probe import Prepared
+    from ..prepared import Prepared
 
 
 def assignment(

@@ -58,6 +58,10 @@ class WireProtocol:
         """Return a request, streaming if it can be, for at most `output_tokens` tokens."""
         raise NotImplementedError
 
+    def forced(self, output_tokens: int) -> dict[str, Any]:  # noqa: ARG002
+        """Return fields that have servers of one's own go on until so many tokens are made."""
+        return {}
+
     def plain_text(self, event: bytes) -> str:  # noqa: ARG002
         """Return the text of an event that is nothing but a piece of the answer, as most are.
 

@@ -71,6 +71,10 @@ class _OpenAI(WireProtocol):
             "stream_options": {"include_usage": True},
         }
 
+    def forced(self, output_tokens: int) -> dict[str, Any]:
+        """Return fields that have servers of one's own go on until so many tokens are made."""
+        return {"ignore_eos": True, "min_tokens": output_tokens}
+
     def read(self, said: Any, stamp_ns: int, outcome: Outcome) -> None:
         """Fold an event's JSON into the outcome; raises if it isn't this protocol's."""
         choices, usage = said.get("choices"), said.get("usage")
@@ -79,8 +83,8 @@ class _OpenAI(WireProtocol):
         for choice in choices or ():
             self._judge(choice, stamp_ns, outcome)
             outcome.finish(choice.get("finish_reason"))
-        if choices is None and "usage" not in said:
-            raise ValueError("neither choices nor usage")
+        if choices is None and "usage" not in said and said and said.get("type") != "ping":
+            raise LookupError("neither choices nor usage")
         if outcome.finish_reason or not choices:  # they stand at the end, if anywhere
             outcome.note(server_times_from_body(said))
 
