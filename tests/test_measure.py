@@ -205,19 +205,6 @@ def test_a_killed_worker_is_an_error_and_leaves_nothing(sim: Any) -> None:
     assert len(measurement.run.samples) > 4
 
 
-def test_a_server_that_dies_ends_the_sweep_with_the_points_so_far() -> None:
-    with tp.simulate("vllm-llama-70b", speed=10) as sim:
-        measurement = begin(sim.url, concurrency=(4, 1), requests=40, timeout_s=5)
-        until(measurement, lambda m: len(m.run.windows) > 1)
-        os.kill(sim.pid, signal.SIGKILL)
-        run = measurement.wait(PATIENCE_S)
-    assert run.state == "stopped"
-    assert run.windows[0].concurrency == 4
-    assert run.points.n[0] >= 40
-    assert "failures" in run.conditions
-    assert measurement.progress.text.startswith("ended early: ")
-
-
 def test_a_server_that_refuses_everything_is_an_error() -> None:
     served: list[Request] = []
 

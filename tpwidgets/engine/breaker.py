@@ -45,8 +45,10 @@ class Breaker:
         self._silent = self._final = False
 
     def set_users(self, users: int) -> None:
-        """Begin anew with so many users: what failed under another load says nothing of this."""
-        self._users, self._row = users, 0
+        """Go over to so many users; what failed under a higher load says nothing of a lower one."""
+        if users < self._users:
+            self._row = 0
+        self._users = users
 
     def pause_s(self, failures: int, asked_s: float) -> float:
         """Return how long a user waits whose last `failures` requests failed."""

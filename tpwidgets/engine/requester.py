@@ -220,7 +220,8 @@ def _instead_of_a_stream(begun: bytes) -> str:
     if begun[:1] == b"<":
         return error_message(begun)
     if begun[:1] in (b"{", b"["):
-        return "answered without streaming"
+        said = f": {error_message(begun)}" if b'"error"' in begun else ""
+        return f"answered without streaming{said}"
     return "an empty stream: no token came"
 
 
