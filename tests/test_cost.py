@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from tpwidgets.cost import Price, cost_table, estimate, usd_per_1m_output
 from tpwidgets.errors import SettingsError
-from tpwidgets.metrics import operating_point, points_table
+from tpwidgets.metrics import operating_point
 from tpwidgets.samples import Window
+from tpwidgets.tables import points_table
 
 pytestmark = pytest.mark.quick
 

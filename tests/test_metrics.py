@@ -23,14 +23,9 @@ from tpwidgets.intervals import (
     turns_interval,
 )
 from tpwidgets.ledger import Ledger
-from tpwidgets.metrics import (
-    COLUMNS,
-    operating_point,
-    points_table,
-    precise_enough,
-    requests_table,
-)
+from tpwidgets.metrics import COLUMNS, operating_point, precise_enough
 from tpwidgets.samples import Sample, Window
+from tpwidgets.tables import points_table, requests_table
 from tpwidgets.words import TTFT_PARTS
 
 pytestmark = pytest.mark.quick

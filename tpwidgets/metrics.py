@@ -1,9 +1,8 @@
 """Samples in, operating points out: what each number means is written once, in `COLUMNS`."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,15 +20,12 @@ from .intervals import (
     rate_interval,
     turns_interval,
 )
-from .ledger import CHUNKS, CLIENT_LIMIT, OK, RATE_LIMITED, STOPPED, Columns, Ledger
+from .ledger import CLIENT_LIMIT, OK, RATE_LIMITED, STOPPED, Columns, Ledger
 from .samples import Sample, Window
 from .verdict import judge
-from .words import COLUMNS, PERCENTILES, POINT_DTYPES, REQUEST_DTYPES, is_whole, measured
+from .words import COLUMNS, PERCENTILES, POINT_DTYPES, is_whole, measured
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["COLUMNS", "operating_point", "points_table", "precise_enough", "requests_table"]
+__all__ = ["COLUMNS", "operating_point", "precise_enough"]
 
 Row = dict[str, object]
 
@@ -391,44 +387,3 @@ def precise_enough(point: Mapping[str, object], target: float = 0.10) -> bool:
         if not value or lo is None or hi is None or (hi - lo) / 2 > target * value:
             return False
     return True
-
-
-def requests_table(samples: Sequence[Sample]) -> "pd.DataFrame":
-    """Make `run.requests`: a row per request, names and units as in `COLUMNS`.
-
-    ``token_ms`` holds the samples' own arrays: no stamp is copied.
-    """
-    derived: dict[str, Callable[[Sample], object]] = {
-        "user_tps": lambda s: _per_second(s.tpot_ms),
-        "e2e_tps": _e2e_tps,
-        "tokens_per_chunk": _tokens_per_chunk,
-    }
-    return _table(
-        {name: map(derived.get(name) or attrgetter(name), samples) for name in REQUEST_DTYPES},
-        REQUEST_DTYPES,
-    )
-
-
-def _e2e_tps(s: Sample) -> float | None:
-    return 1000 * s.output_tokens / s.e2e_ms if s.e2e_ms and s.output_tokens else None
-
-
-def _tokens_per_chunk(s: Sample) -> float | None:
-    if s.token_source == CHUNKS or not s.output_tokens or not s.token_ms:
-        return None
-    return s.output_tokens / len(s.token_ms)
-
-
-def points_table(points: Iterable[Mapping[str, object]]) -> "pd.DataFrame":
-    """Make `run.points`: a row per operating point, names and units as in `COLUMNS`."""
-    rows = list(points)
-    return _table({name: [r.get(name) for r in rows] for name in POINT_DTYPES}, POINT_DTYPES)
-
-
-def _table(columns: Mapping[str, Iterable[object]], dtypes: Mapping[str, str]) -> "pd.DataFrame":
-    """Build a frame with the columns' dtypes, so that a column of None has its own."""
-    import pandas as pd
-
-    return pd.DataFrame(
-        {name: pd.Series(list(values), dtype=dtypes[name]) for name, values in columns.items()}
-    )

@@ -51,7 +51,7 @@ class Run:
     @cached_property
     def points(self) -> "pd.DataFrame":
         """A row per operating point; `tpwidgets.metrics.COLUMNS` defines each column."""
-        from .metrics import points_table
+        from .tables import points_table
 
         return points_table(self.rows)
 
@@ -62,7 +62,7 @@ class Run:
         The phase says whether a request ended inside a window (``measured``), before it
         (``warmup``) or after it (``cooldown``).
         """
-        from .metrics import requests_table
+        from .tables import requests_table
 
         return requests_table(self.samples)
 
