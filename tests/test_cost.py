@@ -73,9 +73,8 @@ def test_nothing_measured_costs_nothing_known(price):
 
 
 def test_a_row_of_the_table_prices_as_the_point_does():
-    row = points_table(
-        [POINT | {"n_failed": 0, "n_stopped": 0, "n_rate_limited": 0, "new_connections": 0}]
-    ).to_dict("records")[0]
+    counts = ("n_failed", "n_stopped", "n_client_limit", "n_rate_limited", "new_connections")
+    row = points_table([POINT | dict.fromkeys(counts, 0)]).to_dict("records")[0]
     price = Price.per_token(10.0, 2.5)
     assert usd_per_1m_output(row, price) == usd_per_1m_output(POINT, price)
 
