@@ -13,8 +13,8 @@ def board_charts() -> list[Spec]:
     -------
     list of dict
         Each with ``name``, ``card`` (charts of one card are stacked), ``title``, ``feed`` (what
-        its rows are: "points" or "series"), ``needs`` (columns: an operating point
-        without any of them draws nothing) and ``spec``. Its rows are the dataset of that name, its width and its
+        its rows are: "points" or "series"), ``needs`` (columns: an operating point without any of
+        them draws nothing) and ``spec``. Its rows are the dataset of that name, its width and its
         colours are the host's. Some have ``shown_by`` (columns: it takes no place until a row has
         one) and ``key`` (what its colours mean).
     """
