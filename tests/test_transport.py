@@ -781,9 +781,48 @@ def test_a_proxy_is_used_where_the_environment_names_one(
         assert (exchange.status, exchange.body) == (200, [b"hello"])
         assert (exchange.stamp, exchange.header_fields["content-length"]) == ("httpx", "5")
 
+    through(proxy, main, name, monkeypatch)
+
+
+def through(
+    proxy: Callable[[Peer], None],
+    main: Callable[[Server], Awaitable[None]],
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for other in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(other, raising=False)
         monkeypatch.delenv(other.upper(), raising=False)
     with Server(proxy) as server:
         monkeypatch.setenv(name, server.origin)
         in_loop(main(server))
+
+
+@pytest.mark.parametrize("said", [b"", STREAM + chunk(token())])
+def test_what_comes_through_a_proxy_may_be_broken_off_too(
+    said: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, closed = threading.Event(), threading.Event()
+
+    def proxy(peer: Peer) -> None:
+        peer.request()
+        asked.set()
+        peer.send(said)
+        peer.gone()
+        closed.set()
+
+    def on_wait(exchange: Exchange) -> None:
+        if asked.is_set() and bool(exchange.body) == bool(said):
+            exchange.end(BrokenOff("timeout", "enough"))
+
+    async def main(server: Server) -> None:
+        transport = StampedTransport(Clock())
+        request = request_to("http://example.invalid/v1")
+        request.extensions["on_wait"] = on_wait
+        with pytest.raises(BrokenOff, match="enough"):
+            await transport.send(request)
+        assert not transport._busy
+        await transport.aclose()
+        assert await asyncio.to_thread(closed.wait, PATIENCE_S)
+
+    through(proxy, main, "http_proxy", monkeypatch)

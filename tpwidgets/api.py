@@ -64,7 +64,7 @@ def start(
     seconds : float, optional
         Seconds to count at each level.
     timeout_s : float
-        Give up on a request after so many seconds without a byte.
+        Give up on a request after so many seconds without a token, the first or the next.
     protocol : {"chat", "completions"}, optional
         None: found out.
     api_key_env : str, optional
