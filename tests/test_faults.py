@@ -677,14 +677,20 @@ def test_a_server_that_is_frozen_killed_and_started_again_under_64_streams(
         record = json.loads(line)
         log[record["request_id"]] = record
     assert {name for name in log if not name.startswith("sim-")} <= set(rows)
+    unlogged = 0
     for name, sample in rows.items():
         assert sample.status in ("ok", "timeout", "disconnected", "refused")
         if sample.status == "ok":
-            assert log[name]["status"] == "ok"
-            assert len(sample.token_ms) == len(log[name]["tokens_ns"]) == 12
+            assert len(sample.token_ms) == 12
+            # what was killed between its last word and its log knows nothing of it
+            unlogged += name not in log
+            if name in log:
+                assert log[name]["status"] == "ok"
+                assert len(log[name]["tokens_ns"]) == 12
         elif sample.status == "timeout":
             assert "within 1 s" in sample.message
         elif sample.status == "refused":
             assert not sample.token_ms
+    assert unlogged < 64
     assert {s.status for s in run.samples} == {"ok", "timeout", "disconnected", "refused"}
     assert any(s.token_ms for s in run.samples if s.status == "disconnected")
