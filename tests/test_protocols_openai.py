@@ -52,6 +52,40 @@ def test_the_finish_chunk_may_carry_the_last_token() -> None:
     assert read(delta("stop", content="all")).token_ns == [0]
 
 
+def test_an_answer_of_several_choices_ends_with_the_last_of_them() -> None:
+    def choice(index: int, finish: str | None = None, **said: Any) -> dict[str, Any]:
+        return {"choices": [{"index": index, "delta": said, "finish_reason": finish}]}
+
+    first = [choice(0, content="a"), choice(1, content="b"), choice(0, "stop")]
+    outcome = read(*first)
+    assert (outcome.token_ns, outcome.finish_reason) == ([0, 1], "stop")
+    outcome = read(*first, choice(1, content="c"), end=b"")
+    assert (outcome.token_ns, outcome.finish_reason, outcome.done) == ([0, 1, 3], None, False)
+    outcome = read(*first, choice(1, content="c"), choice(1, "length"), end=b"")
+    assert outcome.finish_reason == "length"
+
+
+def test_several_choices_in_one_event_are_several_tokens() -> None:
+    both = [{"index": n, "delta": {"content": "ab"}, "finish_reason": None} for n in (0, 1)]
+    outcome = read({"choices": both})
+    assert (outcome.token_ns, outcome.merged, outcome.chars) == ([0, 0], 1, 4)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 1}},
+        {"choices": [{"index": 0, "delta": {}}],
+         "usage": {"prompt_tokens": 3, "completion_tokens": 1}},
+        {"choices": None, "usage": {"prompt_tokens": 3, "completion_tokens": 1}},
+    ],
+)  # fmt: skip
+def test_where_usage_stands_is_the_servers_choice(last: dict[str, Any]) -> None:
+    outcome = read(delta(content="a"), delta("stop"), last, last)
+    assert (outcome.usage.prompt_tokens, outcome.usage.output_tokens) == (3, 1)
+    assert (outcome.token_ns, outcome.finish_reason, outcome.malformed) == ([0], "stop", None)
+
+
 def test_tokens_of_one_read_are_merged_even_in_several_http_chunks() -> None:
     reader = StreamReader(CHAT)
     event = b"data: " + json.dumps(delta(content="a")).encode() + b"\n\n"

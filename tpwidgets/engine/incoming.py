@@ -106,7 +106,8 @@ class Incoming:
             why = f"an endless answer: broken off after {chunks:,} pieces"
             self._break_off(exchange, "malformed", why)
         elif self.whole:
-            self._whole_ns = self._whole_ns or now
+            # one of several choices may end long before another
+            self._whole_ns = max(self._whole_ns or now, outcome.token_ns[-1] if chunks else 0)
             if now - self._whole_ns > min(_END_S, self._timeout_s) * 1e9:
                 self._break_off(exchange, "timeout", "the answer was whole and did not end")
         else:
