@@ -1,6 +1,7 @@
 """A server that writes exactly the bytes a test scripts, when the test says so."""
 
 import json
+import random
 import socket
 import ssl
 import struct
@@ -156,6 +157,17 @@ class Server:
             self._errors.append(error)
         finally:
             peer.close()
+
+
+def free_port() -> int:
+    """Return a port at which nobody listens, and that no connection gets by chance either."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        try:
+            socket.create_server(("127.0.0.1", port)).close()
+        except OSError:
+            continue
+        return port
 
 
 # --- what servers say -----------------------------------------------------------------------------

@@ -32,7 +32,7 @@ def add_measure(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     add("--requests", type=int, help="to count per level (default: until precise enough)")
     add("--seconds", type=float, help="to count per level")
     add("--timeout", type=float, default=60.0, dest="timeout_s", metavar="SECONDS",
-        help="give up on a request after so long a silence (default: 60)")  # fmt: skip
+        help="give up on a request after so long without a token (default: 60)")  # fmt: skip
     add("--protocol", help=f"{', '.join(PROTOCOLS)} (default: found out)")
     add("--batch", type=int, default=1, help="items per request (default: 1)")
     add("--shared-prefix-tokens", type=int, default=0, metavar="N",

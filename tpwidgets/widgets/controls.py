@@ -308,7 +308,7 @@ class Controls(w.VBox):
         )  # fmt: skip
         self._timeout = w.BoundedFloatText(
             value=given.get("timeout_s", 60), min=0.1, max=3600, style=fit, layout=narrow,
-            description="Time limit (s)", tooltip="Give up on a request after so long a silence",
+            description="Time limit (s)", tooltip="Give up on a request after so long without a token",
         )  # fmt: skip
         self._spend_limit = w.BoundedFloatText(
             value=given.get("spend_limit_usd") or 0, min=0, max=1e6, step=0.01, style=fit,
