@@ -111,6 +111,41 @@ def test_a_missing_keyring_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
         tp.Key.keyring("openai", "me").read()
 
 
+def test_a_keyring_is_asked_when_the_key_is_needed() -> None:
+    keyring = pytest.importorskip("keyring")  # the real package, whose backends may be our own
+    held: dict[tuple[str, str], str] = {}
+
+    class Backend(keyring.backend.KeyringBackend):  # type: ignore[misc, name-defined]
+        priority = 1
+        locked = False
+
+        def get_password(self, service: str, username: str) -> str | None:
+            if self.locked:
+                raise keyring.errors.KeyringLocked(KEY)
+            return held.get((service, username))
+
+        def set_password(self, service: str, username: str, password: str) -> None:
+            held[service, username] = password
+
+    before, backend = keyring.get_keyring(), Backend()
+    keyring.set_keyring(backend)
+    try:
+        key = tp.Key.keyring("open ai", "me")
+        with pytest.raises(EndpointError, match="keyring set 'open ai' me"):
+            key.read()
+        keyring.set_password("open ai", "me", f"{KEY}\n")
+        assert key.read() == KEY
+        backend.locked = True
+        with pytest.raises(EndpointError, match="Unlock") as caught:
+            key.read()
+        assert_no_trace(str(caught.value))
+        keyring.set_keyring(keyring.backends.fail.Keyring())  # as on a machine without any
+        with pytest.raises(EndpointError, match="NoKeyringError"):
+            key.read()
+    finally:
+        keyring.set_keyring(before)
+
+
 @pytest.mark.parametrize("value", ["", "   ", f"{KEY}\u2713", f"{KEY}\n{KEY}"])
 def test_what_can_not_be_a_key_is_not_echoed(value: str) -> None:
     with pytest.raises(EndpointError) as caught:
@@ -242,6 +277,17 @@ def test_a_mask(text: str, masked: str) -> None:
     assert Mask([("Authorization", f"Bearer {KEY}")])(text) == masked
 
 
+@pytest.mark.parametrize("before", ["", "x", "xy", "Bearer "])
+@pytest.mark.parametrize("after", ["", ":", "yy", "zzz"])
+def test_a_mask_finds_a_key_amid_what_is_packed(before: str, after: str) -> None:
+    packed = base64.b64encode(f"{before}{KEY}{after}".encode()).decode()
+    shown = Mask([("Authorization", f"Bearer {KEY}")])(f"no {packed}")
+    assert shown.startswith("no ")
+    assert MASK in shown
+    # three characters of what stands around it may stay, and a key's bits in the two at the seams
+    assert len(shown.replace(MASK, "")) <= len("no ") + 4 * (len(before + after) // 3 + 2)
+
+
 def test_a_mask_leaves_alone_what_is_no_secret() -> None:
     mask = Mask([("x-model", "llama-3.3-70b-instruct"), ("anthropic-version", "2023-06-01"),
                  ("x-key", "abc")])  # fmt: skip
@@ -348,6 +394,9 @@ class Quoting:
                 head = f"200 OK\r\nserver: mine for {KEY}"
                 row = {"id": "tiny", "owned_by": KEY}
                 peer.send(said({"data": [row]}, head))
+                continue
+            if request.method == "GET":  # which server is it?
+                peer.send(said({"detail": quoted(request)}, "404 Not Found"))
                 continue
             fault = self.next(request)
             self.seen.append(fault)

@@ -5,7 +5,6 @@ import logging
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from urllib.parse import quote, unquote
 
 MASK = "•••"
@@ -77,14 +76,14 @@ class Mask:
 
     @contextmanager
     def over_logs(self) -> Iterator[None]:
-        """Mask what httpx logs meanwhile in this thread: addresses, and a server's headers."""
+        """Mask what httpx logs meanwhile, in any thread: addresses, and a server's headers."""
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(_filter)  # once, however often it is added
-        before = _OVER_LOGS.set(self)
+        _OVER_LOGS.append(self)
         try:
             yield
         finally:
-            _OVER_LOGS.reset(before)
+            _OVER_LOGS.remove(self)
 
     def __repr__(self) -> str:
         return f"<Mask of {len(self._whole)} texts>"
@@ -108,7 +107,10 @@ def _forms(secret: str) -> Iterable[str]:
     yield secret
     yield unquote(secret)
     yield quote(secret, safe="")
-    yield base64.b64encode(secret.encode()).decode().rstrip("=")
+    raw = secret.encode()
+    for before in range(3):  # in base64, what stands before a secret shifts it
+        packed = base64.b64encode(bytes(before) + raw).decode().rstrip("=")
+        yield packed[before + (before > 0) :]
 
 
 def _runs(starts: list[int]) -> list[tuple[int, int]]:
@@ -123,11 +125,10 @@ def _runs(starts: list[int]) -> list[tuple[int, int]]:
 
 
 _LOGGERS = "httpx", "httpcore.http11", "httpcore.proxy"
-_OVER_LOGS: ContextVar[Mask | None] = ContextVar("_OVER_LOGS", default=None)
+_OVER_LOGS: list[Mask] = []
 
 
 def _filter(record: logging.LogRecord) -> bool:
-    mask = _OVER_LOGS.get()
-    if mask is not None:
+    for mask in tuple(_OVER_LOGS):
         record.msg, record.args = mask(record.getMessage()), ()
     return True
