@@ -75,6 +75,8 @@ class _Prober:
         self._rng = random.Random()
         self.wanted: Callable[[], bool] = lambda: True
         self.purse = Purse(inf, Price.per_token(0.0))
+        self._per_word = 1.0
+        """Prompt tokens a word, at most, as long as the server's counting is not known."""
         self._output_tokens = 4
         self._found_url = base.url
 
@@ -105,7 +107,9 @@ class _Prober:
                 if failure is not None:
                     self._base.notes.append(f"what answers is {protocol.title} at {url}")
                 self._note_length(prepared)
-                prepared.usage_told = self._short.usage.prompt_tokens is not None
+                counted = self._short.usage.prompt_tokens
+                prepared.usage_told = counted is not None
+                self._per_word = max(1.0, (counted or 0) / self.SHORT)
                 return prepared
         raise failure or EndpointError("No protocol to try.", "not_found")
 
@@ -217,7 +221,7 @@ class _Prober:
             asked = output_tokens or self._output_tokens
             body = prepared.body(text, asked)
             items = prepared.workload.batch if prepared.protocol.batch == "n" else 1
-            held_usd = self.purse.hold(prepared.calibration.tokens(words), asked * items)
+            held_usd = self.purse.hold(self._prompt_tokens(prepared, words), asked * items)
             try:
                 outcome = self._stream(prepared, body, held_usd, head_only=head_only)
             except EndpointError as error:
@@ -233,6 +237,10 @@ class _Prober:
                 mender.accepted()
                 return outcome
         raise EndpointError("The server refused every form of the request.", "http")
+
+    def _prompt_tokens(self, prepared: Prepared, words: int) -> int:
+        known = prepared.calibration
+        return known.tokens(words) if known.counted else round(self._per_word * words)
 
     def _stream(
         self, prepared: Prepared, body: dict[str, Any], held_usd: float, *, head_only: bool
