@@ -13,6 +13,7 @@ from typing import Any
 import httptools
 
 from .exchange import Exchange
+from .limits import open_some_files
 from .selector import Came, InlineSelector
 from .stamps import ANCILLARY, Clock, ask_for_stamps, kernel_stamp
 from .tls import Tls
@@ -47,7 +48,11 @@ class Connection:
     async def connect(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> None:
         """Open the connection; raises OSError (ssl.SSLError is one) as the system says it."""
         begun = time.perf_counter_ns()
-        addresses = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        try:
+            addresses = await self._loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError:
+            open_some_files()  # what it says of a lack of files is not to be relied on
+            raise
         resolved = time.perf_counter_ns()
         sock = await self._any_of(addresses, host)
         connected = time.perf_counter_ns()

@@ -2,13 +2,16 @@
 
 import errno
 import math
+import os
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from ..errors import SettingsError
 
 OWN_FILES = 64
 """So many open files a worker needs besides its connections: pipes, selector, host look-ups."""
+_LOOK_UP_FILES = 16
+"""So many of these, as several names are looked up at once."""
 _MACOS_FILES = 10_240
 """macOS names no hard limit, yet refuses more than this."""
 
@@ -40,6 +43,21 @@ def used_up(error: BaseException, *, connected_before: bool) -> str:
             return _SAID[number]
         cause = cause.__cause__ or cause.__context__
     return ""
+
+
+def open_some_files() -> None:
+    """Open as many files as look-ups need and close them again.
+
+    Where none is left for it, looking up a host's name fails with an error that doesn't say so.
+
+    Raises
+    ------
+    OSError
+        As the system says it, if there are not so many left.
+    """
+    with ExitStack() as opened:
+        for _ in range(_LOOK_UP_FILES):
+            opened.callback(os.close, os.open(os.devnull, os.O_RDONLY))
 
 
 def open_files() -> float:
