@@ -181,6 +181,7 @@ def test_one_worker_gets_all_there_is() -> None:
     [
         (1.0, None, "needs a price by the token"),
         (1.0, tp.Price.per_hour(4), "needs a price by the token"),
+        (1.0, tp.Price.per_token(0), "needs a price by the token"),
         (0, PRICE, "spend_limit_usd must be a number above 0"),
         ("1", PRICE, "spend_limit_usd must be a number above 0"),
         (MOST / 2, PRICE, r"spend_limit_usd \(\$0.0002\) does not cover a single request"),

@@ -44,6 +44,7 @@ pytestmark = pytest.mark.quick
         ("10.0.0.1.example.com", False),
         ("localhost.example.com", False),
         ("local", True),
+        ("134744072", False),
     ],
 )
 def test_ones_own_network_is_not_asked_for(host: str, near: bool) -> None:

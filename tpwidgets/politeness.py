@@ -41,7 +41,8 @@ def nearby(endpoint: Endpoint) -> bool:
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return "." not in host or host.endswith((".local", ".localhost"))
+        number = host[:1].isdigit()  # the system takes 134744072 for 8.8.8.8
+        return ("." not in host and not number) or host.endswith((".local", ".localhost"))
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped
     return address.is_unspecified or any(address in network for network in _PRIVATE)

@@ -158,9 +158,9 @@ class Purse:
         Raises
         ------
         SettingsError
-            If there is no price by the token, or the limit does not cover one request.
+            If there is no price by the token above 0, or the limit does not cover one request.
         """
-        if price is None or price.hour is not None:
+        if price is None or not (price.output or price.input):
             raise SettingsError(
                 "spend_limit_usd needs a price by the token: price=Price.per_token(output, input)."
             )
