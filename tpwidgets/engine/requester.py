@@ -60,7 +60,8 @@ class Requester:
         """How late the loop was of late; set by whoever measures it."""
         self._chunks = 0
         self._reading: set[StreamReader] = set()
-        timeout = httpx.Timeout(self._timeout_s, connect=min(self._timeout_s, 10.0))
+        # how long to wait for an answer `Incoming` knows
+        timeout = httpx.Timeout(None, connect=min(self._timeout_s, 10.0))
         self._extensions = {"timeout": timeout.as_dict()}
         self._headers = {
             "user-agent": f"tpwidgets/{__version__}",

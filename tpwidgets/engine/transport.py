@@ -148,8 +148,7 @@ class StampedTransport:
             async with asyncio.timeout(timeout_s):
                 await connection.connect(host, port, self._tls() if scheme == "https" else None)
         except TimeoutError:
-            within = f" within {timeout_s:g} s" if timeout_s else ""
-            raise httpx.ConnectTimeout(f"no connection{within}") from None
+            raise _no_connection(timeout_s) from None
         except (OSError, UnicodeError) as error:  # UnicodeError: no host can be called that
             self._blame_this_machine(url, error)
             raise httpx.ConnectError(_plain(error)) from None
@@ -233,9 +232,12 @@ class StampedTransport:
                     await response.aclose()
         except TimeoutError:  # the sweeper broke it off
             exchange.end(BrokenOff("stopped", ""))
-        except httpx.ConnectError as error:
-            self._blame_this_machine(request.url, error)
-            raise
+        except httpx.ConnectTimeout:
+            raise _no_connection(request.extensions["timeout"].get("connect")) from None
+        except httpx.TransportError as error:
+            if isinstance(error, httpx.ConnectError):
+                self._blame_this_machine(request.url, error)
+            raise _in_our_words(error) from None
         finally:
             self._busy.pop(exchange, None)
         await exchange.finished()
@@ -277,6 +279,25 @@ def _exchange(request: httpx.Request) -> Exchange:
     exchange.on_wait = request.extensions.get("on_wait")
     request.extensions["exchange"] = exchange
     return exchange
+
+
+def _no_connection(timeout_s: float | None) -> httpx.ConnectTimeout:
+    within = f" within {timeout_s:g} s" if timeout_s else ""
+    return httpx.ConnectTimeout(f"no connection{within}")
+
+
+def _in_our_words(error: httpx.TransportError) -> httpx.TransportError:
+    """Return what we raise ourselves where httpx says the same in other words, or in none."""
+    if isinstance(error, httpx.ProxyError):
+        return httpx.ConnectError(f"the proxy refused: {error}")
+    if str(error).startswith(("Server disconnected", "peer closed connection")):
+        return httpx.ReadError("the server closed the connection")
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno:
+            return type(error)(_plain(cause))
+        cause = cause.__cause__ or cause.__context__
+    return type(error)(_plain(error))
 
 
 def _plain(error: Exception) -> str:
