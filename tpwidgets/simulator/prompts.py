@@ -3,6 +3,8 @@
 A word of up to 8 characters is a token, and every 4 characters beyond are another one.
 """
 
+from typing import Any
+
 from .http1 import Refusal
 from .physics import BLOCK
 
@@ -60,6 +62,37 @@ def of_prompt(prompt: object) -> list[str]:
     if isinstance(prompt, list) and prompt and all(isinstance(token, int) for token in prompt):
         return [str(token) for token in prompt]
     raise Refusal(400, "prompt must be one string or a list of token ids.", param="prompt")
+
+
+def of_request(path: str, body: dict[str, Any]) -> list[str]:
+    """Return the tokens of a request's prompt, which each path has elsewhere.
+
+    Raises
+    ------
+    Refusal
+        If it is none.
+    """
+    if path == "/v1/completions":
+        return of_prompt(body.get("prompt"))
+    if path == "/v1/responses":
+        asked = body.get("input")
+        said = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
+        return of_messages(said)
+    return of_messages(body.get("messages"))
+
+
+def of_texts(texts: object) -> list[list[str]]:
+    """Return the tokens of each text to embed: one, or a list of them.
+
+    Raises
+    ------
+    Refusal
+        If there is none.
+    """
+    given = texts if isinstance(texts, list) else [texts]
+    if not given:
+        raise Refusal(400, "input must not be empty.", param="input")
+    return [of_prompt(text) for text in given]
 
 
 def blocks(tokens: list[str]) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from .http1 import Headers
 from .physics import Request
 from .profiles import Faults
 from .realtime import RealTime
-from .wire import DONE, Answer
+from .wire import Written
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Reply:
     clock: RealTime
     connection: Connection
     request: Request
-    answer: Answer
+    answer: Written
     stream: bool
     include_usage: bool
     headers: Headers
@@ -59,7 +59,7 @@ class Reply:
         self.connection.on_lost = self._lost
         if self.stream:
             self.connection.start(self.headers)
-            opening = self.answer.opening()
+            opening = self.answer.opening(self.request)
             if opening:
                 self.connection.write(opening)
         self.clock.submit(self.request, self._token)
@@ -99,7 +99,7 @@ class Reply:
             self.connection.write(self.answer.finish())
             if self.include_usage:
                 self.connection.write(self.answer.usage(self.request))
-            self.connection.write(DONE)
+            self.connection.write(self.answer.end)
             self.connection.done()
         else:
             body = self.answer.whole(self.request)

@@ -12,16 +12,24 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from . import prompts
 from .connection import Connection
+from .embeddings import Embeddings
 from .http1 import Message, Refusal
 from .limits import RateLimiter
 from .physics import Engine, Request
 from .profiles import Profile
 from .realtime import RealTime
 from .reply import Mishap, Reply
-from .wire import Answer
+from .wire import Answer, Written
+from .wire_events import Messages, Responses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+_NAMED_EVENTS: dict[str, type[Responses | Messages]] = {
+    "/v1/responses": Responses,
+    "/v1/messages": Messages,
+}
 
 
 class App:
@@ -65,6 +73,9 @@ class App:
             "/v1/models": ("GET", self._models),
             "/v1/chat/completions": ("POST", self._generate),
             "/v1/completions": ("POST", self._generate),
+            "/v1/responses": ("POST", self._generate),
+            "/v1/messages": ("POST", self._generate),
+            "/v1/embeddings": ("POST", self._embed),
         }
 
     def connect(self) -> Connection:
@@ -93,8 +104,10 @@ class App:
     def _authorize(self, message: Message) -> None:
         if self._api_key is None:
             return
-        given = message.headers.get("authorization", "").encode("latin-1")
-        if not hmac.compare_digest(given, f"Bearer {self._api_key}".encode()):
+        given = message.headers.get("authorization", "")
+        if "x-api-key" in message.headers:  # as Anthropic's clients send it
+            given = f"Bearer {message.headers['x-api-key']}"
+        if not hmac.compare_digest(given.encode("latin-1"), f"Bearer {self._api_key}".encode()):
             raise Refusal(
                 401,
                 "Incorrect API key provided." if given else "You didn't provide an API key.",
@@ -123,7 +136,47 @@ class App:
     def _generate(
         self, connection: Connection, message: Message, request_id: str, received: int
     ) -> None:
-        chat = message.path == "/v1/chat/completions"
+        path, body = message.path, self._body(message)
+        tokens = prompts.of_request(path, body)
+        output = self._output_tokens(body, len(tokens), chat=path != "/v1/completions")
+        request = Request(len(tokens), output, prompts.blocks(tokens))
+        share = 0.0 if path == "/v1/completions" else self.profile.reasoning_share
+        options = body.get("stream_options")
+        about: dict[str, Any] = {
+            "request_id": request_id,
+            "model": self.profile.model,
+            "created": int(time.time()),
+            "reasoning": int(share * output),
+        }
+        answer: Written
+        if path in _NAMED_EVENTS:
+            answer, usage = _NAMED_EVENTS[path](**about), True
+        else:
+            answer = Answer(chat=path == "/v1/chat/completions", **about)
+            usage = isinstance(options, dict) and bool(options.get("include_usage"))
+        self._reply(
+            connection, request, answer, request_id, received, bool(body.get("stream")), usage
+        )
+
+    def _embed(
+        self, connection: Connection, message: Message, request_id: str, received: int
+    ) -> None:
+        texts = prompts.of_texts(self._body(message).get("input"))
+        tokens = sum(map(len, texts))
+        if tokens >= self.profile.max_model_len:
+            raise Refusal(
+                400,
+                f"This model's maximum context length is {self.profile.max_model_len} tokens."
+                f" However, your request has {tokens} input tokens.",
+            )
+        answer = Embeddings(
+            len(texts), request_id=request_id, model=self.profile.model, created=int(time.time())
+        )
+        # a prompt is worked through when its first token would be there
+        self._reply(connection, Request(tokens, 1, ()), answer, request_id, received)
+
+    def _body(self, message: Message) -> dict[str, Any]:
+        """Return a request's body, which must name our model or none."""
         body = _parse(message.body)
         model = body.get("model", self.profile.model)
         if model != self.profile.model:
@@ -133,39 +186,36 @@ class App:
                 kind="NotFoundError",
                 param="model",
             )
-        tokens = (
-            prompts.of_messages(body.get("messages"))
-            if chat
-            else prompts.of_prompt(body.get("prompt"))
-        )
-        request = Request(
-            len(tokens), self._output_tokens(body, len(tokens), chat), prompts.blocks(tokens)
-        )
+        return body
+
+    def _reply(
+        self,
+        connection: Connection,
+        request: Request,
+        answer: Written,
+        request_id: str,
+        received: int,
+        stream: bool = False,
+        include_usage: bool = False,
+    ) -> None:
+        """Answer a request, unless a limit or a fault is in its way."""
         headers = [("x-request-id", request_id), *self._limit(request.kv_tokens)]
         if self._random.random() < self.profile.faults.error:
             raise Refusal(500, "The server had an error while processing your request.")
-        options = body.get("stream_options")
-        answer = Answer(
-            chat=chat,
-            request_id=request_id,
-            model=self.profile.model,
-            created=int(time.time()),
-            reasoning=int(self.profile.reasoning_share * request.output_tokens) if chat else 0,
-        )
         Reply(
             clock=self._clock,
             connection=connection,
             request=request,
             answer=answer,
-            stream=bool(body.get("stream")),
-            include_usage=isinstance(options, dict) and bool(options.get("include_usage")),
+            stream=stream,
+            include_usage=include_usage,
             headers=headers,
             mishap=Mishap.draw(self.profile.faults, request.output_tokens, self._random),
             log=self._write_log,
             record=_record(request_id, received) | {"prompt_tokens": request.prompt_tokens},
         ).begin()
 
-    def _output_tokens(self, body: dict[str, Any], prompt_tokens: int, chat: bool) -> int:
+    def _output_tokens(self, body: dict[str, Any], prompt_tokens: int, *, chat: bool) -> int:
         longest = self.profile.max_model_len
         if prompt_tokens >= longest:
             raise Refusal(
@@ -174,7 +224,8 @@ class App:
                 f" has {prompt_tokens} input tokens. Please reduce the length of the input"
                 " messages.",
             )
-        asked = body.get("max_completion_tokens", body.get("max_tokens"))
+        names = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+        asked = next((body[name] for name in names if name in body), None)
         if asked is None:
             return min(128 if chat else 16, longest - prompt_tokens)
         if not isinstance(asked, int) or asked < 1:

@@ -1,7 +1,7 @@
 """The bytes of an answer: OpenAI chat completions and completions, as vLLM writes them."""
 
 import json
-from typing import Any
+from typing import Any, Protocol
 
 from .http1 import LAST_CHUNK, chunk
 from .physics import Request
@@ -15,7 +15,28 @@ _TEXT = (
 WORDS = [f" {word}" for word in _TEXT.split(" ")]
 _ENCODED = [json.dumps(word, ensure_ascii=False).encode() for word in WORDS]
 _SLOT = "\x00"
-DONE = chunk(b"data: [DONE]\n\n") + LAST_CHUNK
+
+
+class Written(Protocol):
+    """What one answer puts on the wire."""
+
+    end: bytes
+    """What comes after all else."""
+
+    def opening(self, request: Request) -> bytes:
+        """Return what comes before the first token."""
+
+    def token(self, index: int) -> bytes:
+        """Return what comes with token number `index`."""
+
+    def finish(self) -> bytes:
+        """Return what comes after the last token."""
+
+    def usage(self, request: Request) -> bytes:
+        """Return what tells the counts."""
+
+    def whole(self, request: Request) -> dict[str, Any]:
+        """Return the answer to a request that doesn't stream."""
 
 
 class Answer:
@@ -35,6 +56,8 @@ class Answer:
         How many of the tokens are reasoning; they come first.
     """
 
+    end = chunk(b"data: [DONE]\n\n") + LAST_CHUNK
+
     def __init__(
         self, *, chat: bool, request_id: str, model: str, created: int, reasoning: int = 0
     ) -> None:
@@ -49,7 +72,7 @@ class Answer:
         self._content = self._frame(_SLOT)
         self._thought = self._frame(_SLOT, "reasoning_content") if reasoning else self._content
 
-    def opening(self) -> bytes:
+    def opening(self, request: Request) -> bytes:  # noqa: ARG002
         """Return the role chunk (nothing for completions)."""
         if not self._chat:
             return b""
@@ -98,13 +121,14 @@ class Answer:
 
     def _frame(self, text: str, key: str = "content") -> tuple[bytes, bytes]:
         """Return what stands around the text in an event."""
-        event = _dump(self._base | {"choices": [self._choice({key: text} if self._chat else text)]})
+        event = dump(self._base | {"choices": [self._choice({key: text} if self._chat else text)]})
         before, _, after = event.rpartition(json.dumps(_SLOT).encode())
         return b"data: " + before, after + b"\n\n"
 
     def _event(self, **rest: Any) -> bytes:
-        return chunk(b"data: " + _dump(self._base | rest) + b"\n\n")
+        return chunk(b"data: " + dump(self._base | rest) + b"\n\n")
 
 
-def _dump(value: Any) -> bytes:
+def dump(value: Any) -> bytes:
+    """Return a value as the JSON that servers write."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
