@@ -57,11 +57,18 @@ class Worker:
         self._loop: ClosedLoop | None = None
         self._budget: Budget | None = None
         self._commands: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._opening: asyncio.Task[None] | None = None
         self._aio = asyncio.get_running_loop()
 
     def post(self, message: dict[str, Any]) -> None:
         """Hand over a command from another thread."""
-        self._aio.call_soon_threadsafe(self._commands.put_nowait, message)
+        self._aio.call_soon_threadsafe(self._take, message)
+
+    def _take(self, message: dict[str, Any]) -> None:
+        # a server that does not let connect must not hold up who wants to end
+        if message["do"] in ("finish", "stop") and self._opening is not None:
+            self._opening.cancel()
+        self._commands.put_nowait(message)
 
     async def run(self) -> None:
         """Obey commands until told to stop or all is done."""
@@ -98,7 +105,8 @@ class Worker:
             gc.collect()
             self._loop.close_window()  # a hundred connections being opened belong to no window
             self._emit({"left": True})
-            await self._requester.open(message["concurrency"])
+            self._opening = asyncio.create_task(self._requester.open(message["concurrency"]))
+            await asyncio.wait([self._opening])
             self._loop.set_level(Level(**message))
         elif do == "grant":
             if self._budget is not None:
