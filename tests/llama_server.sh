@@ -85,10 +85,11 @@ run)
   loader=$(find "$lib" -maxdepth 1 -name 'ld-linux*.so.*' -print -quit)
   exec "$loader" --library-path "$lib:$lib/ggml/backends0:$lib/llama.cpp:$lib/llama" \
     "$root/usr/bin/llama-server" -m "$dir/model.gguf" --alias smollm2-135m --host 127.0.0.1 \
-    --port "$port" --parallel 8 --ctx-size 16384 --threads 2 --metrics --offline
+    --port "$port" --parallel 8 --ctx-size 16384 --threads 2 --metrics --offline \
+    "${@:4}"
   ;;
 *)
-  say "fetch DIR, or run DIR PORT"
+  say "fetch DIR, or run DIR PORT OPTION..."
   exit 2
   ;;
 esac

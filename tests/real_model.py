@@ -36,8 +36,8 @@ def cache() -> Path:
     return Path(__file__).parents[1] / ".cache" / "llama"
 
 
-def command(port: int) -> list[str]:
-    """Return the command that serves the model, after fetching what it needs.
+def command(port: int, *more: str) -> list[str]:
+    """Return the command that serves the model, with `more` options, after fetching what it needs.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def command(port: int) -> list[str]:
     own, model = shutil.which("llama-server"), os.environ.get("TPWIDGETS_TEST_GGUF")
     if own and model:
         options = ["--alias", MODEL, "--host", "127.0.0.1", "--port", str(port), "--parallel", "8"]
-        return [own, "-m", model, *options, "--ctx-size", "16384", "--metrics"]
+        return [own, "-m", model, *options, "--ctx-size", "16384", "--metrics", *more]
     if os.name != "posix" or not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
         raise NoModelServerError(
             "needs Debian's package tools, or a llama-server on the PATH and TPWIDGETS_TEST_GGUF"
@@ -63,7 +63,7 @@ def command(port: int) -> list[str]:
     )
     if fetched.returncode:
         raise NoModelServerError(f"no model server could be fetched:\n{fetched.stderr[-2000:]}")
-    return ["bash", str(SCRIPT), "run", folder, str(port)]
+    return ["bash", str(SCRIPT), "run", folder, str(port), *more]
 
 
 def free_port() -> int:
@@ -74,12 +74,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def serve(log: Path, seconds: float = 120) -> Iterator[str]:
+def serve(log: Path, *more: str, seconds: float = 120) -> Iterator[str]:
     """Serve the model while the block runs; the value is the server's URL, without ``/v1``."""
     port = free_port()
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command(port),
+            command(port, *more),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
