@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from fuzz.fuzz_stream import cut, outcome, unstamped
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from streams import framed, read
 
@@ -77,6 +77,7 @@ def test_what_is_not_gemini_is_malformed(event: Any) -> None:
     assert said(event).malformed
 
 
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 10_000), max_size=12), st.sampled_from([None, 2]))
 def test_an_array_says_the_same_as_events(places: list[int], indent: int | None) -> None:
     array = b"\r\n" + json.dumps(ANSWER, indent=indent).encode()
@@ -92,6 +93,7 @@ JSON = st.recursive(
 )
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.dictionaries(st.text(max_size=3), JSON, max_size=3), max_size=4),
     st.lists(st.integers(0, 10_000), max_size=12),
