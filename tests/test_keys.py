@@ -6,7 +6,10 @@ import getpass
 import io
 import json
 import logging
+import os
 import pickle
+import select
+import subprocess
 import sys
 import threading
 import traceback
@@ -255,6 +258,36 @@ def test_on_the_command_line(
     assert_no_trace(out + err)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
+def test_what_is_typed_into_a_terminal_is_not_shown_there() -> None:
+    ours, theirs = os.openpty()
+    refused = said({"error": f"no {KEY}"}, "401 No")
+    with Server(Api(chat_completions=refused)) as server:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tpwidgets.cli", "measure", server.url, "--key-prompt"],
+            stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        )  # fmt: skip
+        os.close(theirs)
+        shown, typed = b"", False
+        while True:
+            assert select.select([ours], [], [], PATIENCE_S)[0]
+            try:
+                piece = os.read(ours, 4096)
+            except OSError:  # nobody is left at the other end
+                break
+            shown += piece
+            if not typed and b"API key: " in shown:
+                os.write(ours, f"{KEY}\n".encode())
+                typed = True
+            if not piece:
+                break
+        assert process.wait(PATIENCE_S) == 1
+        assert server.requests[-1].headers["authorization"] == f"Bearer {KEY}"
+    os.close(ours)
+    assert "refused access" in shown.decode()
+    assert_no_trace(shown.decode())
+
+
 def test_a_keyrings_entry_on_the_command_line(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -284,7 +317,7 @@ def test_a_mask_finds_a_key_amid_what_is_packed(before: str, after: str) -> None
     shown = Mask([("Authorization", f"Bearer {KEY}")])(f"no {packed}")
     assert shown.startswith("no ")
     assert MASK in shown
-    # three characters of what stands around it may stay, and a key's bits in the two at the seams
+    # of what stands around it whole groups may stay, and one at each seam
     assert len(shown.replace(MASK, "")) <= len("no ") + 4 * (len(before + after) // 3 + 2)
 
 
