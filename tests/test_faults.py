@@ -83,7 +83,7 @@ class Fault:
 
 
 def pings(ping: bytes) -> Callable[[Peer], None]:
-    """Return what sends two tokens' worth of nothing for ever."""
+    """Return what sends the same again and again until the client has hung up."""
 
     def does(peer: Peer) -> None:
         peer.sock.settimeout(LIMIT_S / 20)
@@ -93,6 +93,8 @@ def pings(ping: bytes) -> Callable[[Peer], None]:
                     return
             except TimeoutError:
                 peer.send(ping)
+            except ConnectionResetError:  # it had not read all when it hung up
+                return
 
     return does
 
@@ -197,6 +199,10 @@ FAULTS: dict[str, Fault] = {
     "no JSON amid": Fault(
         stream([*TWO, event(b"<html>"), finish(), DONE]), "keep", "malformed", 200, "<html>", 2
     ),
+    "another JSON amid": Fault(
+        stream([*TWO, event({"object": "list"}), finish(), DONE]), "keep", "malformed", 200,
+        "not understood (an event that is not of this protocol", 2,
+    ),
     "a chunk longer than it says": Fault(
         BEGUN + b"2\r\n" + token() + b"\r\n", "keep", "malformed", 200, "not HTTP/1.1", 2
     ),
@@ -229,7 +235,13 @@ FAULTS: dict[str, Fault] = {
     # odd, and right
     "empty choices": Fault(stream([EMPTY, *WHOLE]), **OK),
     "null content": Fault(stream([NULL, *WHOLE]), **OK),
-    "comments and pings": Fault(stream([b": x\n\n", b"event: ping\ndata: \n\n", *WHOLE]), **OK),
+    "comments and pings": Fault(
+        stream([
+            b": x\n\n", b"event: ping\ndata: \n\n", b"event: ping\ndata: {}\n\n", *WHOLE[:1],
+            b'data: {"type": "ping"}\n\n', *WHOLE[1:],
+        ]),
+        **OK,
+    ),
     "CRLF": Fault(stream(e.replace(b"\n", b"\r\n") for e in WHOLE), **OK),
     "CR": Fault(stream(e.replace(b"\n", b"\r") for e in WHOLE), **OK),
     "a BOM": Fault(stream([b"\xef\xbb\xbf" + WHOLE[0], *WHOLE[1:]]), **OK),
@@ -416,10 +428,15 @@ def test_tls_that_fails(certificate: Path) -> None:
         [sample] = in_loop(ask(untrusted.url))
         assert sample.status == "refused"
         assert "no connection (its certificate is not trusted: " in why(sample)
-    with Server(lambda peer: peer.send(NOT_FOUND)) as plain:
-        [sample] = in_loop(ask(plain.url.replace("http:", "https:")))
+    for does, says in (
+        (lambda peer: peer.send(NOT_FOUND), "TLS failed: "),
+        (Peer.close, "the server closed the connection in the TLS handshake"),
+        (Peer.reset, "Connection reset by peer"),
+    ):
+        with Server(lambda peer, does=does: (peer.sock.recv(1), does(peer))[0]) as server:
+            [sample] = in_loop(ask(server.url.replace("http:", "https:")))
         assert sample.status == "refused"
-        assert "no connection (TLS failed: " in why(sample)
+        assert f"no connection ({says}" in why(sample)
     with Server(silent) as hole:
         [sample] = in_loop(ask(hole.url.replace("http:", "https:"), 0.3))
         assert why(sample) == "timed out (no connection within 0.3 s)"
