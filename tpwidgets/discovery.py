@@ -169,7 +169,7 @@ def _read_list(response: "httpx.Response", base: Base) -> bool:
         paged or any("*" in name for name in base.models) or addresses.is_public(base.url)
     )
     base.betrayed = " ".join(
-        [owner, *(f"{name}: {response.headers.get(name, '')}" for name in _BETRAY)]
+        [owner, *(f"{n} {response.headers[n]}" for n in _BETRAY if n in response.headers)]
     )
     return True
 
