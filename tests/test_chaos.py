@@ -119,7 +119,7 @@ def test_a_server_that_is_frozen_killed_and_started_again_under_64_streams(
             assert "within 1 s" in sample.message
         elif sample.status == "refused":
             assert not sample.token_ms
-    assert unlogged < 64
+    assert unlogged <= 2  # it was killed twice, and ends one answer at a time
     # whether the kill also cuts an answer off ("disconnected") is up to what the server was at
     assert {"ok", "timeout", "refused"} <= {s.status for s in run.samples}
 
