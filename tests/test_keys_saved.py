@@ -118,7 +118,7 @@ logging.basicConfig(level=logging.DEBUG)
 url, settings = os.environ["URL"], dict(concurrency=1, requests=2, output_tokens=3)
 # %%
 run = tp.measure(url, key=tp.Key.env("TP_KEY"), **settings)
-display(run.points, run.requests, run.conditions, run.chart())
+display(run.points, run.requests, run.conditions)
 print(run.save("run.json").read_text())
 run
 # %%
@@ -139,14 +139,12 @@ tp.measure(url, key=tp.Key.prompt())
 tp.measure(url, key=os.environ["TP_KEY"])
 # %%
 %xmode Verbose
-tp.measure(url, model="bad", key=tp.Key.env("TP_KEY"))
-# %%
 tp.measure(url, model="bad", key=field._typed.key)
 # %%
 from tpwidgets.discovery import list_models
 list_models(tp.Endpoint(url.replace("/v1", "/bad"), key=field._typed.key))
 """.strip().split("\n# %%\n")
-"""The last six raise."""
+"""The last five raise."""
 
 
 def test_a_key_is_in_no_notebook_that_was_executed(server: Server, tmp_path: Path) -> None:
@@ -172,7 +170,7 @@ def test_a_key_is_in_no_notebook_that_was_executed(server: Server, tmp_path: Pat
         for number, shown in enumerate(outputs)
         if any(output["output_type"] == "error" for output in shown)
     ]
-    assert raised == [4, 5, 6, 7, 8, 9]
+    assert raised == [4, 5, 6, 7, 8]
     for expected in ("environment variable TP_KEY", "typed in", "refused access", "nobody here",
                      "tp-key-from"):  # fmt: skip
         assert expected in found
