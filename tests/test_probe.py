@@ -426,6 +426,17 @@ def test_a_server_that_does_not_count_the_prompt() -> None:
     assert any("does not count" in note for note in prepared.base.notes)
 
 
+@pytest.mark.parametrize("echoes", [True, False])
+def test_a_prompt_that_is_repeated_is_no_token(echoes: bool) -> None:
+    def chat(request: Request) -> bytes:
+        said = request.json["messages"][0]["content"]
+        pieces = [said] if echoes else re.findall(r"\S+\s*", said)
+        return stream([*map(token, pieces), token(), finish(), usage(len(said.split()), 3), DONE])
+
+    prepared = probe(Api(chat_completions=chat))
+    assert any("repeats the prompt" in note for note in prepared.base.notes) is echoes
+
+
 def test_sentences_are_sentences() -> None:
     """Nothing of Python, of httpx or of a traceback in what a user reads."""
     for script in (Api(chat_completions=b"\x00"), Api(models=b"HTTP/1.1 200 OK\r\n\r\n{")):

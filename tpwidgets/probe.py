@@ -78,6 +78,8 @@ class _Prober:
         self._per_word = 1.0
         """Prompt tokens a word, at most, as long as the server's counting is not known."""
         self._output_tokens = 4
+        self._first = b""
+        """All that came of the last answer until its first token was there."""
         self._found_url = base.url
 
     def first_contact(self, workload: Workload) -> Prepared:
@@ -235,6 +237,8 @@ class _Prober:
                     raise
             else:
                 mender.accepted()
+                if text[:_ECHOED].encode() in self._first and _ECHO not in self._base.notes:
+                    self._base.notes.append(_ECHO)
                 return outcome
         raise EndpointError("The server refused every form of the request.", "http")
 
@@ -261,9 +265,12 @@ class _Prober:
             kind = response.headers.get("content-type", "")
             raw = bytearray()
             for chunk in response.iter_raw():
+                begun = bool(reader.outcome.token_ns)
                 reader.feed(chunk, time.monotonic_ns())
                 if len(raw) < _KEPT:
                     raw += chunk
+                if reader.outcome.token_ns and not begun:
+                    self._first = bytes(raw)
                 if reader.outcome.token_ns and not prepared.probe_ttft_s:
                     prepared.probe_ttft_s = time.monotonic() - sent
                 if head_only and reader.outcome.token_ns:
@@ -287,6 +294,12 @@ class _Prober:
 
 _THINKING_TOKENS = 256
 """A model that thinks in secret has used up a few tokens before it says one."""
+_ECHOED = 60
+"""So many characters of the prompt in one piece are no model's words: those come one by one."""
+_ECHO = (
+    "the server repeats the prompt as the first piece of its answer: TTFT is the time to that, not "
+    "to a token"
+)
 _ENDLESS = 2048
 """So many chunks are no answer to a probe."""
 _KEPT = 1_000_000
