@@ -39,8 +39,10 @@ class Controls(w.VBox):
         )
         positive("timeout_s", given.get("timeout_s", 60), "(seconds)")
         names = ("prompt_tokens", "output_tokens", "batch", "shared_prefix_tokens")
-        lengths = Workload.of(**{"prompt_tokens": 256, "output_tokens": 64}
-                              | {name: given[name] for name in names if name in given})
+        lengths = Workload.of(
+            **{"prompt_tokens": 256, "output_tokens": 64}
+            | {name: given[name] for name in names if name in given}
+        )
         self.request = RequestFields(given, getattr(target, "protocol", None))
         self._endpoint_row(self._known(target), model, key)
         self.concurrency = LevelsField(_levels_text(given.get("concurrency", "1-64"), load))
@@ -308,7 +310,7 @@ class Controls(w.VBox):
         )  # fmt: skip
         self._timeout = w.BoundedFloatText(
             value=given.get("timeout_s", 60), min=0.1, max=3600, style=fit, layout=narrow,
-            description="Time limit (s)", tooltip="Give up on a request after so long without a token",
+            description="Time limit (s)", tooltip="Give up on a request that long without a token",
         )  # fmt: skip
         self._spend_limit = w.BoundedFloatText(
             value=given.get("spend_limit_usd") or 0, min=0, max=1e6, step=0.01, style=fit,

@@ -25,7 +25,7 @@ class RequestFields(w.Box):
     def __init__(self, given: dict[str, Any], protocol: str | None) -> None:
         self._given = {name: given.get(name) or {} for name in ("headers", "extra_body")}
         self._protocol = w.Dropdown(
-            options=[("found out", ""), *((title, name) for name, title in PROTOCOL_TITLES.items())],
+            options=[("found out", ""), *((name, key) for key, name in PROTOCOL_TITLES.items())],
             value=given.get("protocol") or protocol or "", description="Protocol", style=_FIT,
             tooltip="How the endpoint is spoken to", layout=w.Layout(width="270px"),
         )  # fmt: skip
