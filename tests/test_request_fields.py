@@ -88,3 +88,24 @@ def test_a_prefix_as_long_as_the_prompt_is_refused(controls: Controls) -> None:
     box(controls, "shared-prefix").value = 256
     with pytest.raises(SettingsError, match="shared_prefix_tokens"):
         controls.settings()
+
+
+def test_a_key_is_not_sent_to_another_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TP_FIRST_API_KEY", "first-secret-0123456789")
+    fields = Controls("vllm-llama-70b", {})
+    menu = next(part for part in every(box(fields, "key-from")) if isinstance(part, w.Dropdown))
+    url = next(part for part in every(fields) if getattr(part, "description", "") == "or URL")
+
+    def key_from() -> str | None:
+        key = fields.endpoint().key
+        return key.variable if key is not None else None
+
+    menu.value = "TP_FIRST_API_KEY"
+    url.value = "http://127.0.0.1:9/v1"  # a simulated endpoint had no use for it
+    assert key_from() == "TP_FIRST_API_KEY"
+    url.value = "http://127.0.0.1:9/v1/other"  # the same server
+    assert key_from() == "TP_FIRST_API_KEY"
+    url.value = "http://localhost:8/v1"
+    assert key_from() is None
+    url.value = "http://127.0.0.1:9/v1"  # back where it belongs
+    assert key_from() == "TP_FIRST_API_KEY"

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import ipywidgets as w
 
@@ -209,6 +210,8 @@ class Controls(w.VBox):
             tooltip="From the server's own list", layout=w.Layout(width="230px"),
         )  # fmt: skip
         self._key = KeyField(key, self._key_changed)
+        self._keys: dict[str, tuple[Any, ...]] = {}
+        self._keyed = _address(self._endpoint.value)
         endpoint = w.HBox([self._endpoint, self._url])
         endpoint.add_class("tp-endpoint")
         self._model.add_class("tp-model")
@@ -246,11 +249,19 @@ class Controls(w.VBox):
 
     def _endpoint_chosen(self, _: Any = None) -> None:
         key = self._endpoint.value
+        self._take_the_key_back(_address(key))
         self._model.options = [(_FIRST, "")]
         if not self._own_price and not self.keep_price:
             self.price.value = _usual_price(key)
         self._price_when_chosen = self.price.value
         self._ask_models()
+
+    def _take_the_key_back(self, address: str) -> None:
+        """See to it that a key that was chosen for one address is not sent to another."""
+        if address and address != self._keyed:
+            if self._keyed:
+                self._keys[self._keyed] = self._key.swap(self._keys.get(address))
+            self._keyed = address
 
     def _key_changed(self) -> None:
         if self._key.complete:
@@ -351,6 +362,11 @@ class Controls(w.VBox):
 
     def _seconds(self) -> float | None:
         return float(self._seconds_box.value) or None
+
+
+def _address(key: str) -> str:
+    """Return scheme, host and port of what the menu's key stands for; "" for simulated ones."""
+    return "" if key in PROFILES else "://".join(urlsplit(key)[:2])
 
 
 def _label(target: str | Endpoint) -> str:

@@ -39,11 +39,20 @@ class TypedKey(anywidget.AnyWidget):
                 complaint = str(error)
         elif content.get("type") == "forget":
             self.key = None
+        self._answer(complaint)
+        if content.get("type") != "ready":
+            self._changed()
+
+    def hold(self, key: Key | None) -> None:
+        """Hold another key, or none, without telling whoever listens."""
+        if key is not self.key:
+            self.key = key
+            self._answer()
+
+    def _answer(self, complaint: str = "") -> None:
         held = self.key is not None
         text = complaint or ("key set, kept in memory only" if held else "no key yet")
         self.send({"text": text, "set": held, "bad": bool(complaint)})
-        if content.get("type") != "ready":
-            self._changed()
 
 
 class KeyField(w.HBox):
@@ -76,7 +85,7 @@ class KeyField(w.HBox):
         self._typed = TypedKey(key if place == _TYPED else None, changed)
         super().__init__([self._menu, self._service, self._user, self._typed])
         self.add_class("tp-key-from")
-        self._changed = changed
+        self._changed, self._quiet = changed, False
         self._menu.observe(self._chosen, "value")
         for box in (self._service, self._user):
             box.observe(self._named, "value")
@@ -108,14 +117,30 @@ class KeyField(w.HBox):
             return self._typed.key
         return Key.env(place) if place else None
 
+    def swap(self, state: tuple[Any, ...] | None) -> tuple[Any, ...]:
+        """Go over to an earlier state (None: no key), quietly; return the present one."""
+        former = (self._menu.value, self._service.value, self._user.value, self._typed.key)
+        self._quiet = True
+        try:
+            place, self._service.value, self._user.value, key = state or ("", "", "", None)
+            self._typed.hold(key)
+            self._menu.value = place
+        finally:
+            self._quiet = False
+        return former
+
     def _chosen(self, _: Any) -> None:
         self._show()
-        self._changed()
+        self._tell()
+
+    def _tell(self) -> None:
+        if not self._quiet:
+            self._changed()
 
     def _named(self, change: Any) -> None:
         if looks_like_a_key(change["new"]):
             change["owner"].value = ""  # what stands in a box is saved with the notebook
-        self._changed()
+        self._tell()
 
     def _show(self) -> None:
         place = self._menu.value
