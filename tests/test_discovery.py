@@ -149,7 +149,7 @@ CHAT = {"/v1/chat/completions": answer(3)}
          {"/api/v0/models": {"data": [{"state": "not-loaded", "max_context_length": 5},
                                       {"state": "loaded", "max_context_length": 8192}]}},
          "LM Studio", "", 8192),
-        ("openai", {"/health/readiness": {"litellm_version": "1.80"}}, "LiteLLM", "1.80", None),
+        ("openai", {"/health/liveliness": "I'm alive!"}, "LiteLLM", "", None),
         ("vllm", {"/version": ["odd"]}, "vllm", "", None),
         ("", {}, "", "", None),
     ],
@@ -232,6 +232,12 @@ def test_a_list_that_is_cut_refuses_no_model() -> None:
     listed = said({"data": [{"id": "a"}], "has_more": True})
     prepared, _ = probe({"/v1/models": listed, **CHAT}, model="b")
     assert prepared.model == "b"
+
+
+def test_a_proxy_tells_its_version_with_its_answers() -> None:
+    told = answer(3).replace(b"\r\n", b"\r\nx-litellm-version: 1.2\r\n", 1)
+    conditions = found(probe({"/v1/models": models("a"), "/v1/chat/completions": told})[0])
+    assert (conditions["server"], conditions["server_version"]) == ("LiteLLM", "1.2")
 
 
 # --- how long the output is -----------------------------------------------------------------------

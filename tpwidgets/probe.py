@@ -18,6 +18,7 @@ from .mending import Mender, fewest_tokens
 from .prepared import Prepared
 from .protocols import PROTOCOLS, Outcome, StreamReader, WireProtocol
 from .refusals import check_stream, masked, no_model, refusal, sentences, timed_out, whole
+from .servers import told_by
 from .workload import Calibration, Workload, prompt
 
 if TYPE_CHECKING:
@@ -263,6 +264,7 @@ class _Prober:
                 refused = whole(response, self._endpoint, self._timeout_s)
                 raise refusal(refused, self._endpoint, self._model, self._base.models)
             kind = response.headers.get("content-type", "")
+            self._base.server = told_by(response.headers, self._base.server)
             raw = bytearray()
             for chunk in response.iter_raw():
                 begun = bool(reader.outcome.token_ns)

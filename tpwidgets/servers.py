@@ -1,6 +1,6 @@
 """What software answers, in which version, with which context: by what it tells about itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -64,8 +64,8 @@ _KINDS = (
         _lm_studio_context,
     ),
     _Kind(
-        "LiteLLM", "health/readiness", ("litellm",), lambda said: said["litellm_version"],
-        lambda said: said["litellm_version"],
+        "LiteLLM", "health/liveliness", ("litellm",), lambda said: {"I'm alive!": True}[said],
+        lambda _: "",  # its answers have that in a header
     ),
 )  # fmt: skip
 
@@ -99,6 +99,12 @@ def identify(betrayed: str, ask: Callable[[str], Any]) -> Server:
                 context if type(context) is int and context > 0 else None,
             )
     return Server(likely[0].name if likely else "")
+
+
+def told_by(headers: Mapping[str, str], known: Server) -> Server:
+    """Return what the headers of an answer tell besides what is known: LiteLLM's version."""
+    version = headers.get("x-litellm-version")
+    return Server("LiteLLM", version, known.context) if version else known
 
 
 def _value(dig: _Dig, said: Any) -> Any:
