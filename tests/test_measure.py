@@ -303,8 +303,10 @@ print(worker.pids[0], flush=True)
 run = measurement.wait()
 """
 INTERRUPTED = """
-import sys
+import signal, sys
 import tpwidgets as tp
+# a shell lets what it starts in the background ignore it
+signal.signal(signal.SIGINT, signal.default_int_handler)
 run = tp.measure(sys.argv[1], concurrency=2, seconds=1000, progress=False)
 print(run.state, *(sample.status for sample in run.samples), flush=True)
 """

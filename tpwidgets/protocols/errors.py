@@ -3,12 +3,14 @@
 import json
 from typing import Any
 
+_DECODER = json.JSONDecoder()
+
 
 def error_message(body: bytes, limit: int = 300) -> str:
     """Return what an error body says, in one short line, whatever its form (JSON, text, HTML)."""
     text = body[:100_000].decode("utf-8", "replace").strip().removeprefix("data:").strip()
     try:
-        found = _dig(json.loads(text))
+        found = _dig(_DECODER.raw_decode(text)[0])  # an event stream may go on behind it
     except (ValueError, RecursionError):
         if text[:1] == "<":
             return "an HTML page, not an API's answer"
@@ -19,7 +21,10 @@ def error_message(body: bytes, limit: int = 300) -> str:
 
 
 def _dig(said: Any) -> str | None:
-    """Find the sentence in the usual places: error.message, message, detail, error."""
+    """Find the sentence in the usual places: error.message, message, detail, error.
+
+    Pydantic's refusals name the field apart from what is wrong with it.
+    """
     if isinstance(said, str):
         return said
     if isinstance(said, list):
@@ -27,5 +32,8 @@ def _dig(said: Any) -> str | None:
     if isinstance(said, dict):
         for key in ("error", "message", "detail", "msg"):
             if said.get(key):
-                return _dig(said[key])
+                found = _dig(said[key])
+                field = said.get("loc")
+                named = found and isinstance(field, list) and len(field) > 1
+                return f"{said['loc'][-1]}: {found}" if named else found
     return None
