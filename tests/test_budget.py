@@ -15,8 +15,6 @@ from tpwidgets.engine.budget import Budget, Purse, Tariff
 from tpwidgets.errors import SettingsError
 from tpwidgets.samples import Sample
 
-pytestmark = pytest.mark.quick
-
 PRICE = tp.Price.per_token(output=10.0, input=2.0, cached_input=0.5)
 TARIFF = Tariff(PRICE, prompt_tokens=100, output_tokens=20)
 MOST = (100 * 2 + 20 * 10) / 1e6

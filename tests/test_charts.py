@@ -31,8 +31,6 @@ from tpwidgets.live.layout import board_charts
 from tpwidgets.live.packing import COLUMNS as PACKED
 from tpwidgets.timeline import Timeline
 
-pytestmark = pytest.mark.quick
-
 VL = "6.4"
 
 

@@ -29,8 +29,6 @@ from tpwidgets.probe import prepare
 from tpwidgets.protocols import PROTOCOLS
 from tpwidgets.workload import Workload
 
-pytestmark = pytest.mark.quick
-
 KEY = "sk-MARKED-0123456789abcdef"
 AZURE = "https://me.openai.azure.com"
 

@@ -322,8 +322,7 @@ def test_two_side_by_side_and_presses_that_came_to_nothing(explorer: LabPage) ->
     expect(page.locator(".tp-board")).to_have_count(2)
 
 
-@pytest.mark.parametrize("width", [1400, 900])
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("theme", "width"), [("light", 900), ("dark", 1400)])
 def test_it_looks_right(
     lab: Lab, lab_page: LabPage, theme: str, width: int, tmp_path: Path
 ) -> None:

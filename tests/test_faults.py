@@ -49,8 +49,6 @@ from tpwidgets.protocols import PROTOCOLS
 from tpwidgets.samples import Sample
 from tpwidgets.verdict import why
 
-pytestmark = pytest.mark.quick
-
 LIMIT_S = 1.5
 """The time limit of the faults in which it matters: all of them wait for it together."""
 OUTPUT = 3

@@ -49,8 +49,6 @@ from tpwidgets.masking import MASK, Mask
 from tpwidgets.measurement import Measurement
 from tpwidgets.widgets.controls import Controls
 
-pytestmark = pytest.mark.quick
-
 KEY = "sk-Marked+K3y/0123456789abcdefGHIJ="
 TRACES = (
     KEY[:12],

@@ -14,8 +14,6 @@ from tpwidgets.errors import SettingsError
 from tpwidgets.metrics import operating_point
 from tpwidgets.samples import Sample, Window
 
-pytestmark = pytest.mark.quick
-
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 
 

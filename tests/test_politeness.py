@@ -15,8 +15,6 @@ from tpwidgets.loads import Load
 from tpwidgets.politeness import NotConfirmed, Outlook, nearby, thousands
 from tpwidgets.workload import Workload
 
-pytestmark = pytest.mark.quick
-
 
 @pytest.mark.parametrize(
     ("host", "near"),

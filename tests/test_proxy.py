@@ -13,8 +13,6 @@ from tpwidgets.engine.exchange import BrokenOff, Exchange
 from tpwidgets.engine.stamps import Clock
 from tpwidgets.engine.transport import StampedTransport
 
-pytestmark = pytest.mark.quick
-
 
 def through(
     proxy: Callable[[Peer], None],

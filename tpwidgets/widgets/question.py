@@ -13,7 +13,7 @@ class Question(w.Box):
     def __init__(self) -> None:
         fit = {"layout": w.Layout(width="auto", min_width="90px")}
         self._text = w.HTML()
-        self._yes = w.Button(button_style="warning", **fit)
+        self._yes = w.Button(description="Send", button_style="warning", **fit)
         self._no = w.Button(description="Cancel", **fit)
         self._answer: Callable[[bool], None] = lambda _: None
         super().__init__([self._text, self._yes, self._no])
