@@ -65,6 +65,43 @@ def test_settings_are_refused_by_name(name: str, make: Callable[[], Any]) -> Non
         make()
 
 
+@pytest.mark.parametrize(
+    ("extra_body", "said"),
+    [
+        ({"max_tokens": 9000}, "extra_body sets max_tokens: use output_tokens instead"),
+        ({"max_tokens": None}, "extra_body sets max_tokens: use output_tokens instead"),
+        ({"max_completion_tokens": 9}, "sets max_completion_tokens: use output_tokens instead"),
+        ({"max_output_tokens": 9}, "sets max_output_tokens: use output_tokens instead"),
+        ({"n_predict": -1}, "sets n_predict: use output_tokens instead"),
+        ({"options": {"num_predict": -1}}, r"sets options\.num_predict: use output_tokens instead"),
+        (
+            {"generationConfig": {"topK": 1, "maxOutputTokens": 9}},
+            r"sets generationConfig\.maxOutputTokens: use output_tokens instead",
+        ),
+        ({"generationConfig": {"candidateCount": 4}}, r"candidateCount: use batch instead"),
+        ({"n": 8}, "sets n: use batch instead"),
+        ({"best_of": 8}, "sets best_of: use batch instead"),
+    ],
+)
+def test_nothing_beside_the_settings_makes_answers_longer_or_more(
+    extra_body: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SettingsError, match=said):
+        Endpoint("http://x", extra_body=extra_body)
+    with pytest.raises(SettingsError, match=said):
+        resolve(Endpoint("http://x"), extra_body=extra_body)
+
+
+def test_other_fields_in_the_body_are_the_users_own() -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    extra_body = {
+        "min_tokens": 3, "ignore_eos": False, "dimensions": 64, "options": {"num_ctx": 8192},
+        "generationConfig": None, "tools": [{"function": {"parameters": schema}}],
+        "metadata": {"n": 1},
+    }  # fmt: skip
+    assert Endpoint("http://x", extra_body=extra_body).extra_body == extra_body
+
+
 @pytest.mark.parametrize("timeout_s", [0, -1, math.nan, True, "60"])
 def test_a_time_limit_is_refused_by_name(timeout_s: Any) -> None:
     import tpwidgets as tp

@@ -26,6 +26,19 @@ _PASSWORD_CUT = re.compile(r"[^:]*://(?!localhost)[^/?#@.]+:\d*[/?#][^@]*[^@/]@"
 PROTOCOL_TITLES = {name: protocol.title for name, protocol in PROTOCOLS.items()}
 """What an endpoint's `protocol` may be, and what a menu calls it."""
 
+_LENGTHS = {
+    **dict.fromkeys(
+        ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens",
+         "max_new_tokens", "num_predict", "n_predict"),
+        "output_tokens",
+    ),
+    **dict.fromkeys(("n", "best_of", "candidateCount", "candidate_count"), "batch"),
+}  # fmt: skip
+"""Body fields that make an answer longer or more, and the setting that is meant for it: what a
+measurement sends, and what it may spend, is reckoned from the settings only."""
+_HOLD_LENGTHS = "options", "generationConfig", "generation_config"
+"""Objects in a body where such fields count too (not so a tool's schema, say)."""
+
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -50,7 +63,8 @@ class Endpoint:
     key : Key, optional
         Where the key comes from: ``Key.env``, ``Key.keyring`` or ``Key.prompt``.
     headers, extra_body : dict, optional
-        Sent with every request. Header values are masked wherever an endpoint is shown.
+        Sent with every request. Header values are masked wherever an endpoint is shown. How long
+        and how many the answers are is set with `output_tokens` and `batch`, not in `extra_body`.
 
     Raises
     ------
@@ -93,6 +107,7 @@ class Endpoint:
             json.dumps(self.extra_body)
         except (TypeError, ValueError) as error:
             raise SettingsError(f"extra_body must be a dict that JSON can hold: {error}.") from None
+        _check_lengths(self.extra_body)
         if self.protocol is not None and self.protocol not in PROTOCOLS:
             raise SettingsError(
                 f"protocol must be one of {', '.join(PROTOCOLS)} (or None), not {self.protocol!r}."
@@ -162,6 +177,20 @@ def _checked(headers: object) -> dict[str, str]:
         if not isinstance(value, str) or not value.isascii() or not value.strip().isprintable():
             raise SettingsError(f"headers: the value of {name} must be printable ASCII text.")
     return {name: value.strip() for name, value in headers.items()}
+
+
+def _check_lengths(extra_body: object) -> None:
+    """Refuse body fields by which more comes back than the settings say."""
+    if not isinstance(extra_body, Mapping):
+        return
+    inside = [(f"{name}.", extra_body.get(name)) for name in _HOLD_LENGTHS]
+    for where, fields in [("", extra_body), *inside]:
+        for name in fields if isinstance(fields, Mapping) else ():
+            if name in _LENGTHS:
+                raise SettingsError(
+                    f"extra_body sets {where}{name}: use {_LENGTHS[name]} instead, so that what is "
+                    "sent and spent is known before."
+                )
 
 
 def _split(url: object) -> Any:

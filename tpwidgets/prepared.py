@@ -64,8 +64,6 @@ class Prepared:
         if self.protocol.batch == "n" and self.workload.batch > 1:
             body["n"] = self.workload.batch
         body |= self.forced(output_tokens)
-        if "max_completion_tokens" in self.endpoint.extra_body:  # the same by its newer name
-            body.pop("max_tokens", None)
         return merged(renamed(body, self.renamed), self.endpoint.extra_body)
 
     def forced(self, output_tokens: int = 1) -> dict[str, Any]:
