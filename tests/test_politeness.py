@@ -12,7 +12,7 @@ from tpwidgets import cli, politeness
 from tpwidgets.endpoints import Endpoint
 from tpwidgets.errors import SettingsError
 from tpwidgets.loads import Load
-from tpwidgets.politeness import NotConfirmed, Outlook, nearby, thousands
+from tpwidgets.politeness import NotConfirmed, Outlook, ask_first, nearby, thousands
 from tpwidgets.workload import Workload
 
 
@@ -52,10 +52,11 @@ def test_ones_own_network_is_not_asked_for(host: str, near: bool) -> None:
 @pytest.mark.parametrize(
     ("load", "how", "requests"),
     [
-        (Load((4, 64)), "at least", 4 + 8 + 64 + 128),
+        # 50 tokens a second each: a request of 100 takes two, and a window is open for five
+        (Load((4, 64)), "about", 4 + 10 + 64 + 160),
+        (Load((1,)), "at least", 1 + 6),
         (Load((4,), requests=100), "at least", 104),
         (Load((4,), requests=100, seconds=9.0), "up to", 104),
-        # 50 tokens a second each: a request of 100 takes two
         (Load((4, 8), seconds=60.0), "about", 12 + 12 * 30),
     ],
 )
@@ -65,6 +66,35 @@ def test_what_will_be_sent_is_reckoned(load: Load, how: str, requests: int) -> N
     assert sent.tokens == requests * 1000
     assert sent.usd == pytest.approx(requests * (900 * 2 + 100 * 10) / 1e6)
     assert sent.concurrency == max(load.concurrency)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "output_tokens", "load", "how", "requests"),
+    [
+        (None, 1000, Load((8,)), "at least", 8 + 16),
+        (None, 1, Load((8,)), "about", 8 + 400),
+        ("embeddings", 1000, Load((8,)), "about", 8 + 400),
+        ("embeddings", 1000, Load((8,), seconds=60.0), "about", 8 + 4800),
+        ("embeddings", 1000, Load((8,), requests=20), "at least", 8 + 20),
+        (None, 1000, Load((1,), seconds=1.0), "about", 1),
+    ],
+)
+def test_what_is_answered_at_once_is_asked_again_until_the_window_closes(
+    protocol: str | None, output_tokens: int, load: Load, how: str, requests: int
+) -> None:
+    sent = Outlook.of(Workload(100, output_tokens), load, protocol=protocol)
+    assert (sent.how, sent.requests) == (how, requests)
+
+
+def test_the_protocol_that_a_url_names_is_reckoned_with() -> None:
+    load, asked = Load((32,)), Workload(1000, 1000)
+    ask_first(Endpoint("https://api.example.com/v1"), Workload(500, 50), load)
+    for endpoint in (
+        Endpoint("https://api.example.com/v1/embeddings"),
+        Endpoint("https://api.example.com/v1", protocol="embeddings"),
+    ):
+        with pytest.raises(NotConfirmed, match=r"^This sends about 1\.63 M tokens"):
+            ask_first(endpoint, asked, load)
 
 
 def test_items_multiply_and_vectors_are_no_tokens() -> None:

@@ -109,3 +109,17 @@ def test_a_key_is_not_sent_to_another_address(monkeypatch: pytest.MonkeyPatch) -
     assert key_from() is None
     url.value = "http://127.0.0.1:9/v1"  # back where it belongs
     assert key_from() == "TP_FIRST_API_KEY"
+
+
+def test_the_estimate_knows_what_the_url_speaks() -> None:
+    settings = {"concurrency": 8, "prompt_tokens": 100, "output_tokens": 1000}
+    streamed = Controls("http://127.0.0.1:9/v1", settings).estimate()
+    vectors = Controls("http://127.0.0.1:9/v1/embeddings", settings).estimate()
+    assert streamed.startswith("estimate: at least 24 requests, 26.4 k tokens")
+    assert vectors.startswith("estimate: about 408 requests, 40.8 k tokens")
+
+
+def test_a_length_in_the_body_is_refused(controls: Controls) -> None:
+    box(controls, "extra-body").value = '{"max_tokens": 256}'
+    with pytest.raises(SettingsError, match="use output_tokens instead"):
+        controls.endpoint()

@@ -4,6 +4,7 @@ import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from . import addresses
 from .cost import Price, estimate
 from .endpoints import Endpoint
 from .errors import SettingsError
@@ -17,7 +18,9 @@ MAX_TOKENS = 1_000_000
 """More requests at once, or tokens in all, are not sent unasked to someone else's server."""
 
 _USER_TPS = 50.0
-"""How fast an answer is taken to come where a load is set in seconds: as of a brisk API."""
+_BRISK_S = 0.1
+"""How fast an answer is taken to come where time decides how many do: as of a brisk API, whose
+tokens come so many a second, and which takes so many seconds at least (or for vectors)."""
 
 # Whoever has an address in these is one's own machine, or a colleague's at the next desk: no bill
 # comes from there, and a big load is what such a server is measured for.
@@ -61,9 +64,11 @@ class Outlook:
     concurrency : int
         The most requests at once.
     how : str
-        ``at least`` where a level ends once its figures are precise enough (when that is depends on
-        how fast and how evenly the server answers, so that no upper bound is known), ``about``
-        where it ends after some seconds, in which an answer is taken to come at 50 tokens/s,
+        ``about`` where time decides how many requests there are, for which an answer is taken to
+        come at 50 tokens/s and to take 0.1 s or more (vectors: 0.1 s): at levels of some seconds,
+        and where a level that ends once its figures are precise enough sees more requests than it
+        needs in the seconds that it stays open in any case. ``at least`` where these are what it
+        needs however fast the server is (no upper bound is known: it may go on for longer), and
         ``up to`` where it ends at a number of requests or, if that is earlier, of seconds.
     """
 
@@ -78,16 +83,15 @@ class Outlook:
         cls, workload: Workload, load: Load, price: Price | None = None, protocol: str | None = None
     ) -> "Outlook":
         """Reckon what these settings will send; the protocol tells whether tokens come back."""
-        by_time = load.seconds is not None and load.requests is None
-
-        def counted(users: int) -> int:
-            if by_time:
-                return int(users * (load.seconds or 0.0) * _USER_TPS / workload.output_tokens)
-            return load.requests or Load.enough(users)
-
-        # each level settles for one generation of users, and the last one drains
-        requests = sum(users + counted(users) for users in load.concurrency)
         streamed = protocol is None or PROTOCOLS[protocol].streamed
+        e2e_s = max(_BRISK_S, workload.output_tokens / _USER_TPS) if streamed else _BRISK_S
+        open_s = Load.MIN_SECONDS if load.seconds is None else load.seconds
+        requests, by_time = 0, load.seconds is not None
+        for users in load.concurrency:  # each settles for one generation, and the last one drains
+            least = load.requests or (Load.enough(users) if load.adaptive else 0)
+            timed = 0 if load.requests else round(users * open_s / e2e_s)
+            by_time |= timed > least
+            requests += users + max(least, timed)
         prompt_tokens = workload.prompt_tokens * workload.batch
         output_tokens = workload.output_tokens * workload.batch if streamed else 0
         by_token = price is not None and price.hour is None
@@ -96,7 +100,7 @@ class Outlook:
             requests * (prompt_tokens + output_tokens),
             estimate(requests, prompt_tokens, output_tokens, price) if price and by_token else None,
             max(load.concurrency),
-            "about" if by_time else "up to" if load.seconds is not None else "at least",
+            "up to" if load.requests and load.seconds else "about" if by_time else "at least",
         )
 
     @property
@@ -146,9 +150,15 @@ def ask_first(
     """
     if endpoint.profile is not None or nearby(endpoint):
         return
-    sent = Outlook.of(workload, load, price, endpoint.protocol)
+    sent = Outlook.of(workload, load, price, spoken(endpoint.url, endpoint.protocol))
     if sent.big:
         raise NotConfirmed(endpoint, sent)
+
+
+def spoken(url: str, protocol: str | None) -> str | None:
+    """Return the protocol that is set, else the one that the URL names, if it does."""
+    named = addresses.read(url).protocol
+    return protocol or (named.name if named is not None else None)
 
 
 def thousands(tokens: int) -> str:

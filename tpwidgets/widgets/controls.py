@@ -13,7 +13,7 @@ from ..endpoints import Endpoint, resolve
 from ..errors import SettingsError, TpwidgetsError
 from ..keys import Key, chosen
 from ..loads import Load, positive
-from ..politeness import Outlook, thousands
+from ..politeness import Outlook, spoken, thousands
 from ..run import escape
 from ..simulator import PROFILES
 from ..words import usd
@@ -145,7 +145,7 @@ class Controls(w.VBox):
         return settings
 
     def estimate(self) -> str:
-        """Say what the settings will send at least, as HTML.
+        """Say what the settings will send, as HTML: "at least", "about" or "up to" so much.
 
         Raises
         ------
@@ -153,7 +153,9 @@ class Controls(w.VBox):
             If a setting is refused.
         """
         self.settings()
-        protocol = self.request.overrides().get("protocol")
+        key = self._endpoint.value
+        url = "" if key in PROFILES else key
+        protocol = spoken(url, self.request.overrides().get("protocol"))
         sent = Outlook.of(self.workload, self.load, self.price.value, protocol)
         said = f"{sent.how} {sent.requests:,} requests, {thousands(sent.tokens)} tokens"
         return f"estimate: {said}" + (f", {usd(sent.usd)}" if sent.usd is not None else "")
