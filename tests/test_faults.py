@@ -9,7 +9,7 @@ import socket
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +40,7 @@ from test_transport import in_loop, selector, tls
 
 import tpwidgets as tp
 from tpwidgets.engine import throttle
+from tpwidgets.engine.breaker import Breaker
 from tpwidgets.engine.encoding import Unpacker
 from tpwidgets.engine.requester import Requester
 from tpwidgets.engine.stamps import Clock
@@ -293,6 +294,15 @@ FAULTS: dict[str, Fault] = {
         error("400 No", "content-encoding: gzip", body=gzip.compress(b'{"error": "zipped"}')),
         "keep", "http_error", 400, "HTTP 400 (zipped)",
     ),
+    "hidden reasoning": Fault(
+        stream([finish("length"), usage(5, 64), DONE]), "keep", "http_error", 200,
+        "no answer (all 64 output tokens went into reasoning that is not shown: ask for more "
+        "(output_tokens))", tokens=0,
+    ),
+    "an error of all tokens": Fault(
+        stream([token(), finish("length"), usage(5, 64), event({"error": "oops"})]), "keep",
+        "http_error", 200, "an error in the stream (oops)", tokens=1,
+    ),
     "br under 400": Fault(
         error("400 No", "content-encoding: br", body=b"?"), "keep", "http_error", 400, "HTTP 400"
     ),
@@ -309,22 +319,24 @@ FAULTS: dict[str, Fault] = {
 }  # fmt: skip
 
 
-def requester(url: str, limit_s: float) -> Requester:
+def requester(url: str, limit_s: float, batch: int = 1) -> Requester:
     protocol = PROTOCOLS["chat"]
     return Requester(
         {
             "url": url, "protocol": "chat", "body": protocol.body("m", "", OUTPUT),
             "prompt_at": protocol.prompt_at, "headers": {}, "words": 4, "instructed": False,
-            "prefix": "", "batch": 1, "output_tokens": OUTPUT, "timeout_s": limit_s,
+            "prefix": "", "batch": batch, "output_tokens": OUTPUT, "timeout_s": limit_s,
             "local": True, "epoch_ns": 0, "run": "r", "seed": 1,
         },
         Clock(), selector(),
     )  # fmt: skip
 
 
-async def ask(url: str, limit_s: float = PATIENCE_S, times: int = 1) -> list[Sample]:
+async def ask(
+    url: str, limit_s: float = PATIENCE_S, times: int = 1, batch: int = 1
+) -> list[Sample]:
     """Make one request after the other, as one user does."""
-    made = requester(url, limit_s)
+    made = requester(url, limit_s, batch)
     try:
         return [(await made(0))[0] for _ in range(times)]
     finally:
@@ -373,6 +385,40 @@ def test_an_endless_answer_keeps_what_came_and_is_broken_off_soon(
 ) -> None:
     came = len(samples["an endless answer"].token_ms)
     assert 16 * OUTPUT + 1024 < came < 900_000  # it is looked at a few times a second only
+
+
+def test_tokens_that_all_went_into_hidden_reasoning(samples: dict[str, Sample]) -> None:
+    sample = samples["hidden reasoning"]
+    assert (sample.hidden, sample.output_tokens, sample.token_source) == (True, 64, "usage")
+    breaker = Breaker(1)
+    breaker.set_users(1)
+    for second in range(100):  # a server that answers is alive
+        assert not breaker.verdict(replace(sample, sent_s=float(second)), 0.0)
+    assert not samples["an error of all tokens"].hidden
+
+
+def test_who_makes_fewer_choices_than_asked_for_is_measured_by_those_that_came() -> None:
+    def choices(*indices: int, cut: int = 0) -> bytes:
+        said = [
+            event({"choices": [{"index": i, "delta": {"content": "a"}, "finish_reason": reason}]})
+            for reason in (None, "stop")
+            for i in indices
+        ]
+        return stream(said[: len(said) - cut])
+
+    async def asked(*answers: bytes) -> list[Sample]:
+        left = iter(answers)
+        with Server(Api(chat_completions=lambda _: next(left))) as server:
+            url = f"{server.url}/chat/completions"
+            return await ask(url, times=len(answers), batch=4)
+
+    one, two, four, cut = in_loop(
+        asked(choices(0), choices(0, 2), choices(0, 1, 2, 3), choices(0, 1, 2, 3, cut=1))
+    )
+    for sample, came in ((one, 1), (two, 2), (four, 4)):
+        assert (sample.status, sample.items) == ("ok", came)
+        assert sample.requested_tokens == OUTPUT * came
+    assert (cut.status, cut.items) == ("disconnected", 4)
 
 
 # --- before there is a connection -----------------------------------------------------------------

@@ -32,7 +32,7 @@ from test_transport import certificate as certificate
 from test_transport import tls
 
 from tpwidgets.endpoints import Endpoint
-from tpwidgets.errors import EndpointError
+from tpwidgets.errors import EndpointError, SettingsError
 from tpwidgets.prepared import Prepared
 from tpwidgets.probe import prepare
 from tpwidgets.workload import Workload
@@ -402,6 +402,14 @@ def test_a_refused_field_is_mended_and_noted(message: str, field: str, instead: 
     if instead:
         assert body[instead] == 7
     assert sum(field in note for note in prepared.base.notes) == 1
+
+
+def test_several_items_are_refused_where_the_protocol_has_none() -> None:
+    line = response(b'{"message":{"content":"a"},"done":true,"eval_count":1}\n', "x-ndjson")
+    api = Api()
+    api.routes = {"/api/tags": said({"models": [{"name": "tiny:latest"}]}), "/api/chat": line}
+    with pytest.raises(SettingsError, match=r"batch=3: Ollama chat \(protocol='ollama'\)"):
+        probe(api, "", Workload(batch=3), protocol="ollama")
 
 
 def test_a_model_that_thinks_in_secret_first() -> None:

@@ -12,7 +12,7 @@ from .cost import Price
 from .discovery import Base, find_base, look_at
 from .endpoints import Endpoint, http_client
 from .engine.budget import Purse
-from .errors import EndpointError
+from .errors import EndpointError, SettingsError
 from .fitting import shortened, total
 from .mending import Mender, fewest_tokens
 from .prepared import Prepared
@@ -48,7 +48,7 @@ def prepare(
     EndpointError
         With one sentence that says what is wrong and what to do.
     SettingsError
-        If the purse does not hold what they may cost.
+        If the purse does not hold what they may cost, or for a batch that can't be asked for.
     """
     with http_client(endpoint, timeout_s) as client, masked(endpoint):
         base = find_base(client, endpoint, timeout_s)
@@ -57,6 +57,11 @@ def prepare(
         prober = _Prober(client, endpoint, base, model, timeout_s)
         prober.wanted, prober.purse = wanted, purse or prober.purse
         prepared = prober.first_contact(workload)
+        if workload.batch > 1 and not prepared.protocol.batch:
+            raise SettingsError(
+                f"batch={workload.batch}: {prepared.protocol.title} (protocol="
+                f"{prepared.protocol.name!r}) has one item per request: set batch=1."
+            )
         prober.calibrate(prepared)
         return prepared
 

@@ -14,6 +14,7 @@ from .engine.throttle import THROTTLES, pause_s
 from .errors import EndpointError, bare
 from .masking import Mask
 from .protocols import Outcome, error_message
+from .protocols.outcome import USED_UP
 
 if TYPE_CHECKING:
     import httpx
@@ -87,8 +88,6 @@ _CONTEXT = (
     r"context|too long|too large|exceed|n_ctx|max_model_len|max_(new|input)_tokens"
     r"|maximum (allowed )?number of"
 )
-_USED_UP = "length", "max_tokens", "max_output_tokens", "incomplete"
-"""How servers put it that an answer was as long as it might be."""
 _BODY = 4 * 1024 * 1024
 _FRAMING = "content-encoding", "content-length", "transfer-encoding"
 
@@ -195,7 +194,7 @@ def check_stream(
         raise EndpointError(f"{where} reported an error in its stream: {outcome.error}", "http")
     if outcome.token_ns or outcome.items:
         return
-    if (outcome.finish_reason or "").lower() in _USED_UP:
+    if (outcome.finish_reason or "").lower() in USED_UP:
         raise EndpointError(
             f"{where} used up all the output tokens before it said one: it thinks in secret. Ask "
             "for more (output_tokens).",

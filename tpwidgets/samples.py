@@ -9,6 +9,8 @@ from array import array
 from dataclasses import dataclass, field
 from sys import intern
 
+from .protocols.outcome import USED_UP
+
 
 @dataclass(slots=True)
 class Sample:
@@ -23,7 +25,8 @@ class Sample:
     """``warmup``, ``measured`` (ended inside the level's window) or ``cooldown``."""
     status: str = "ok"
     """``ok``, ``http_error``, ``rate_limited``, ``timeout``, ``disconnected``, ``malformed``,
-    ``refused``, ``client_limit`` (this machine could open no connection for it), ``stopped``."""
+    ``refused``, ``client_limit`` (this machine could open no connection for it), ``stopped``.
+    An ``http_error`` under HTTP 200 is an error in the stream, or `hidden` reasoning."""
     http_status: int | None = None
     message: str = ""
     sent_s: float = 0.0
@@ -57,7 +60,8 @@ class Sample:
     first_chunk_tokens: int = 1
     requested_tokens: int = 0
     items: int = 1
-    """How many items it asked for in one: texts to embed, prompts, or choices."""
+    """How many items it asked for in one: texts to embed, prompts, or choices; how many choices
+    came, if it ended well with fewer."""
     token_source: str = "usage"  # noqa: S105
     """``usage`` (the server's count) or ``chunks`` (an estimate: one token per chunk)."""
     finish_reason: str | None = None
@@ -83,6 +87,15 @@ class Sample:
         """When the last token or the whole answer arrived, or the failure; s, worker's clock."""
         last = self.token_ms[-1] if self.status == "ok" and self.token_ms else self.ended_ms
         return self.sent_s + last / 1000
+
+    @property
+    def hidden(self) -> bool:
+        """Whether all its output tokens went into reasoning that is not shown.
+
+        That is a failure (an ``http_error`` under HTTP 200), but a server that lives.
+        """
+        used_up = (self.finish_reason or "").lower() in USED_UP and bool(self.output_tokens)
+        return self.status == "http_error" and used_up and not self.token_ms
 
     @property
     def ttft_ms(self) -> float | None:

@@ -106,7 +106,7 @@ def why(sample: Sample) -> str:
     """Say why a request failed: ``HTTP 503 (overloaded)``, ``timed out (no token within 60 s)``."""
     words = _WORDS.get(sample.status, sample.status.replace("_", " "))
     if sample.status == "http_error" and sample.http_status:
-        in_stream = sample.http_status == 200
-        words = "an error in the stream" if in_stream else f"HTTP {sample.http_status}"
+        in_stream = "no answer" if sample.hidden else "an error in the stream"
+        words = in_stream if sample.http_status == 200 else f"HTTP {sample.http_status}"
     message = sample.message.strip()
     return f"{words} ({message.splitlines()[0][:200]})" if message else words

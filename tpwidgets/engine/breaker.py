@@ -17,7 +17,8 @@ class Breaker:
     """Tells when to end a sweep early, and how long a user waits after a failure.
 
     The rule. A row of failures begins when a request fails and ends when one ends well; a refusal
-    by a rate limit ends it too, since whatever limits is alive. The sweep is ended
+    by a rate limit ends it too, since whatever limits is alive, and so does an answer whose tokens
+    all went into hidden reasoning. The sweep is ended
 
     * when as many requests failed in a row as there are users, but at least 8, for at least 10 s:
       a server that is restarted is back by then. If all of them timed out, 3 will do instead of 8,
@@ -70,8 +71,9 @@ class Breaker:
         too_long = asked_s > MAX_PAUSE_S
         if sample.status == "stopped":
             return ""
-        if sample.status == "ok" or (sample.status == "rate_limited" and not too_long):
-            self._answered |= sample.status == "ok"
+        answered = sample.status == "ok" or sample.hidden
+        if answered or (sample.status == "rate_limited" and not too_long):
+            self._answered |= answered
             self._row = 0
             return ""
         silent = sample.status == "timeout"

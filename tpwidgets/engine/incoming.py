@@ -31,14 +31,18 @@ class Incoming:
         How many tokens were asked for.
     timeout_s : float
         The time limit, in seconds.
+    items : int
+        How many choices the answer has to have.
     """
 
-    def __init__(self, protocol: WireProtocol, output_tokens: int, timeout_s: float) -> None:
-        self.reader = StreamReader(protocol)
+    def __init__(
+        self, protocol: WireProtocol, output_tokens: int, timeout_s: float, items: int = 1
+    ) -> None:
+        self.reader = StreamReader(protocol, several=items > 1)
         self.refusal = bytearray()
         """The beginning of a body under another status than 200."""
         self._longest = _LONGEST[0] * output_tokens + _LONGEST[1]
-        self._timeout_s = timeout_s
+        self._timeout_s, self._items = timeout_s, items
         self._whole_ns = 0
         self._rejected = False
 
@@ -46,7 +50,9 @@ class Incoming:
     def whole(self) -> bool:
         """Whether the answer has said all, be its end still missing."""
         outcome = self.reader.outcome
-        return not self._rejected and (outcome.done or outcome.finish_reason is not None)
+        # a choice may be waited for while all others have ended
+        ended = outcome.finish_reason is not None and len(outcome.finished) >= self._items
+        return not self._rejected and (outcome.done or ended)
 
     def on_body(self, exchange: Exchange, data: bytes) -> bool:
         """Take the body's first piece; see to it that those after it are taken without delay."""
@@ -108,7 +114,10 @@ class Incoming:
         elif self.whole:
             # one of several choices may end long before another
             self._whole_ns = max(self._whole_ns or now, outcome.token_ns[-1] if chunks else 0)
-            if now - self._whole_ns > min(_END_S, self._timeout_s) * 1e9:
+            # where the reason to finish came with a token, only silence tells that it was the last
+            amid = outcome.finished_amid and not outcome.done
+            within_s = self._timeout_s if amid else min(_END_S, self._timeout_s)
+            if now - self._whole_ns > within_s * 1e9:
                 self._break_off(exchange, "timeout", "the answer was whole and did not end")
         else:
             since = outcome.token_ns[-1] if chunks else exchange.sent_ns

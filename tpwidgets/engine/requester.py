@@ -49,7 +49,8 @@ class Requester:
         self._words: int = assignment["words"]
         self._instructed: bool = assignment["instructed"]
         self._prefix: str = assignment["prefix"]
-        self._batch: int = assignment["batch"]
+        # what can't be asked for isn't counted either
+        self._batch: int = assignment["batch"] if self._protocol.batch else 1
         self._output_tokens: int = assignment["output_tokens"]
         self._timeout_s: float = assignment["timeout_s"]
         self._mask = Mask([*assignment["headers"].items(), *self._url.params.multi_items()])
@@ -107,7 +108,8 @@ class Requester:
             requested_tokens=self._output_tokens * self._batch if self._protocol.streamed else 0,
             items=self._batch,
         )  # fmt: skip
-        incoming = Incoming(self._protocol, self._output_tokens * self._batch, self._timeout_s)
+        asked = self._output_tokens * self._batch
+        incoming = Incoming(self._protocol, asked, self._timeout_s, self._batch)
         reader = incoming.reader
         self._reading.add(reader)
         request = httpx.Request(
@@ -185,6 +187,9 @@ class Requester:
                 _judge(sample, outcome, incoming.reader.begun)
                 sample.ended_ms = ((exchange.last_ns or now_ns) - sent_ns) / 1e6
             _record(sample, outcome, sent_ns)
+            came = len(outcome.choices)
+            if sample.status == "ok" and 0 < came < self._batch:  # not every server knows `n`
+                sample.items, sample.requested_tokens = came, self._output_tokens * came
             if outcome.merged and exchange.stamp == "kernel":
                 # tokens that shared a read may have come as much earlier as the read was late;
                 # a few of them spoil a few gaps, but the first one spoils TTFT
@@ -210,10 +215,18 @@ def _judge(sample: Sample, outcome: Outcome, begun: bytes) -> None:
         sample.status, sample.message = "http_error", outcome.error
     elif outcome.malformed:
         sample.status, sample.message = "malformed", outcome.malformed
+    elif outcome.hidden_tokens:
+        # nothing else fits: what was asked for did not come, though the answer is well-formed; the
+        # breaker tells it apart (`Sample.hidden`), since the server is alive
+        sample.status = "http_error"
+        sample.message = (
+            f"all {outcome.hidden_tokens:,} output tokens went into reasoning that is not shown: "
+            "ask for more (output_tokens)"
+        )
     elif not (outcome.token_ns or outcome.items):
         sample.status = "malformed"
         sample.message = _instead_of_a_stream(begun.lstrip())
-    elif not outcome.done and outcome.finish_reason is None and outcome.items is None:
+    elif not (outcome.done or outcome.ended or outcome.items is not None):
         sample.status, sample.message = "disconnected", "the stream ended before the answer did"
 
 

@@ -34,10 +34,13 @@ class Gemini(WireProtocol):
         if usage:
             _note(usage, outcome.usage)
         for candidate in candidates or ():
+            before = len(outcome.token_ns)
             for part in (candidate.get("content") or {}).get("parts") or ():
                 if written := chars(part):
                     outcome.token(stamp_ns, written, output=not part.get("thought"))
-            outcome.finish(candidate.get("finishReason"))
+            # some models say STOP in each event, as usage stands in each
+            amid = len(outcome.token_ns) > before
+            outcome.finish(candidate.get("finishReason"), candidate.get("index"), amid=amid)
         if blocked:
             outcome.fail(f"the prompt was blocked: {blocked}")
         if not (candidates or usage or blocked):

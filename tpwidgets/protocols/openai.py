@@ -81,8 +81,12 @@ class _OpenAI(WireProtocol):
         if usage:
             outcome.usage = usage_of(usage) or outcome.usage
         for choice in choices or ():
+            before, index = len(outcome.token_ns), choice.get("index")
             self._judge(choice, stamp_ns, outcome)
-            outcome.finish(choice.get("finish_reason"))
+            if index is not None:
+                outcome.choices.add(index)
+            amid = len(outcome.token_ns) > before
+            outcome.finish(choice.get("finish_reason"), index, amid=amid)
         if choices is None and "usage" not in said and said and said.get("type") != "ping":
             raise LookupError("neither choices nor usage")
         if outcome.finish_reason or not choices:  # they stand at the end, if anywhere

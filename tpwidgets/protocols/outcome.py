@@ -9,6 +9,8 @@ from .server_times import ServerTimes
 
 _SEVERAL = 1.1
 """From so many tokens a chunk on, chunks aren't taken for tokens."""
+USED_UP = "length", "max_tokens", "max_output_tokens", "incomplete"
+"""How servers put it that an answer was as long as it might be, in lower case."""
 
 
 @dataclass(slots=True)
@@ -33,6 +35,13 @@ class Outcome(ServerTimes):
     events: int = 0
     usage: Usage = field(default_factory=Usage)
     finish_reason: str | None = None
+    finished_amid: bool = False
+    """Whether the last reason to finish came along with a token: some servers say one with each,
+    so that it may not be the end."""
+    finished: set[Any] = field(default_factory=set)
+    """The choices that said why they ended, by their index."""
+    choices: set[Any] = field(default_factory=set)
+    """The choices that told an index; of one alone, which isn't asked each time, it may miss."""
     error: str | None = None
     done: bool = False
     malformed: str | None = None
@@ -64,14 +73,27 @@ class Outcome(ServerTimes):
         elif self.first_output_ns is None:
             self.first_output_ns = stamp_ns
 
-    def finish(self, reason: Any) -> None:
-        """Keep the server's word for why the answer ended, if it says one."""
+    def finish(self, reason: Any, choice: Any = None, *, amid: bool = False) -> None:
+        """Keep the server's word for why a choice ended, if it says one, `amid` a token or not."""
         if reason:
             self.finish_reason = str(reason)[:40]
+            self.finished_amid = amid
+            self.finished.add(choice)
 
     def fail(self, said: Any) -> None:
         """Keep what an error in the stream says; the first one counts."""
         self.error = self.error or error_message(json.dumps(said).encode())
+
+    @property
+    def ended(self) -> bool:
+        """Whether each choice that came said why it ended, be they fewer than were asked for."""
+        return self.finish_reason is not None and len(self.finished) >= len(self.choices)
+
+    @property
+    def hidden_tokens(self) -> int:
+        """How many output tokens were used up, all that there might be, and none was shown."""
+        shown = self.token_ns or (self.finish_reason or "").lower() not in USED_UP
+        return 0 if shown else self.usage.output_tokens or 0
 
     def close(self) -> None:
         """End the fold."""

@@ -11,15 +11,23 @@ _MISSES = 8
 
 
 class StreamReader:
-    """Fold reads of a streamed response into an `Outcome`; never raises on what a server sends."""
+    """Fold reads of a streamed response into an `Outcome`; never raises on what a server sends.
 
-    def __init__(self, protocol: WireProtocol) -> None:
+    Parameters
+    ----------
+    protocol : WireProtocol
+        How to read it.
+    several : bool
+        Whether it may have several choices: then each event is asked which one it belongs to.
+    """
+
+    def __init__(self, protocol: WireProtocol, *, several: bool = False) -> None:
         self.outcome = Outcome()
         self.begun = b""
         """How the body begins."""
         self._read, self._plain_text = protocol.read, protocol.plain_text
         self._decode = protocol.decode
-        self._misses = 0
+        self._misses = _MISSES if several else 0  # the shortcut does not see a choice's index
         self._parser = protocol.parser()
 
     @property
