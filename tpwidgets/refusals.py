@@ -14,7 +14,7 @@ from .engine.throttle import THROTTLES, pause_s
 from .errors import EndpointError, bare
 from .masking import Mask
 from .protocols import Outcome, error_message
-from .protocols.outcome import USED_UP
+from .samples import USED_UP
 
 if TYPE_CHECKING:
     import httpx

@@ -9,7 +9,8 @@ from array import array
 from dataclasses import dataclass, field
 from sys import intern
 
-from .protocols.outcome import USED_UP
+USED_UP = "length", "max_tokens", "max_output_tokens", "incomplete"
+"""How servers put it that an answer was as long as it might be, in lower case."""
 
 
 @dataclass(slots=True)

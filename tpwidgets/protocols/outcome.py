@@ -4,13 +4,12 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..samples import USED_UP
 from .errors import error_message
 from .server_times import ServerTimes
 
 _SEVERAL = 1.1
 """From so many tokens a chunk on, chunks aren't taken for tokens."""
-USED_UP = "length", "max_tokens", "max_output_tokens", "incomplete"
-"""How servers put it that an answer was as long as it might be, in lower case."""
 
 
 @dataclass(slots=True)
