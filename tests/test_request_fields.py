@@ -1,12 +1,17 @@
 """The dashboard's boxes for how a request is made: what they give, and what they must not keep."""
 
+import json
 from typing import Any
 
 import ipywidgets as w
 import pytest
 
+from tpwidgets.conditions import at_start
 from tpwidgets.errors import SettingsError
+from tpwidgets.masking import MASK
 from tpwidgets.widgets.controls import Controls
+from tpwidgets.widgets.texts import as_code
+from tpwidgets.workload import Workload
 
 
 @pytest.fixture
@@ -60,11 +65,60 @@ def test_a_secret_does_not_stay_in_a_box(controls: Controls, typed: str) -> None
     headers = box(controls, "headers")
     headers.value = typed
     assert headers.value == ""
-    with pytest.raises(SettingsError, match="looks like a secret") as refused:
-        controls.endpoint()
-    assert typed.split()[-1] not in str(refused.value)
+    said = controls._hint.value
+    assert "looks like a secret" in said
+    assert typed.split()[-1] not in said
+    assert controls.endpoint().headers == {"X-Given": "in code"}  # an empty box refuses nothing
     headers.value = "X-Team: blue"
     assert controls.endpoint().headers["X-Team"] == "blue"
+
+
+AZURE = {
+    "data_sources": [
+        {"parameters": {"authentication": {"type": "api_key", "key": "hunter-2-hunter"}}}
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        json.dumps(AZURE),
+        '{"api_key": "hunter-2-hunter"}',
+        '{"user": "sk1234567890abcdefghij"}',
+        '{"user": "sk1234567890abcdefghij"',
+    ],
+)
+def test_a_secret_does_not_stay_in_the_body(controls: Controls, typed: str) -> None:
+    body = box(controls, "extra-body")
+    body.value = typed
+    assert body.value == ""
+    assert "looks like a secret" in controls._hint.value
+    assert controls.endpoint().extra_body == {}
+
+
+def test_a_variable_in_the_body(controls: Controls, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TP_BODY", "hunter-2-hunter")
+    typed = (
+        '{"api_key": "$TP_BODY", "tools": [{"$ref": "#/$defs/Tool"}], "thinking_tokens": 12345678}'
+    )
+    body = box(controls, "extra-body")
+    body.value = typed
+    assert body.value == typed
+    endpoint = controls.endpoint()
+    assert endpoint.extra_body["api_key"] == "hunter-2-hunter"
+    assert endpoint.extra_body["tools"] == [{"$ref": "#/$defs/Tool"}]
+    assert endpoint.mask()("you sent hunter-2-hunter") == f"you sent {MASK}"
+
+
+def test_a_secret_in_a_given_body_is_sent_and_shown_nowhere() -> None:
+    controls = Controls("http://127.0.0.1:9/v1", {"extra_body": {**AZURE, "top_k": 1}})
+    assert box(controls, "extra-body").value == '{"top_k": 1}'
+    endpoint = controls.endpoint()
+    assert endpoint.extra_body == {**AZURE, "top_k": 1}
+    shown = at_start(endpoint, Workload.of(8, 8))["extra_body"], as_code(endpoint, {}, None)
+    assert all(MASK in str(text) and "hunter" not in str(text) for text in shown)
+    assert "hunter" not in repr(endpoint)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +163,27 @@ def test_a_key_is_not_sent_to_another_address(monkeypatch: pytest.MonkeyPatch) -
     assert key_from() is None
     url.value = "http://127.0.0.1:9/v1"  # back where it belongs
     assert key_from() == "TP_FIRST_API_KEY"
+
+
+@pytest.mark.parametrize("first", ["vllm-llama-70b", "http://127.0.0.1:9/v1"])
+def test_headers_and_body_are_not_sent_to_another_address(first: str) -> None:
+    given = {"headers": {"X-Given": "in code"}, "extra_body": {"api_key": "hunter-2-hunter"}}
+    fields = Controls(first, given)
+    url = next(part for part in every(fields) if getattr(part, "description", "") == "or URL")
+
+    def sent() -> tuple[dict[str, str], dict[str, Any]]:
+        endpoint = fields.endpoint()
+        return endpoint.headers, endpoint.extra_body
+
+    url.value = "http://127.0.0.1:9/v1/other"
+    box(fields, "headers").value = "X-Team: blue"
+    box(fields, "extra-body").value = '{"top_k": 1}'
+    meant = {"X-Given": "in code", "X-Team": "blue"}, {"api_key": "hunter-2-hunter", "top_k": 1}
+    assert sent() == meant
+    url.value = "http://localhost:8/v1"
+    assert sent() == ({}, {})
+    url.value = "http://127.0.0.1:9/v1"  # back where they belong
+    assert sent() == meant
 
 
 def test_the_estimate_knows_what_the_url_speaks() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from . import __version__
+from . import __version__, bodies
 from .selfcheck import BACKGROUND
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def at_start(endpoint: "Endpoint", workload: "Workload") -> dict[str, Any]:
         "model": endpoint.model,
         "protocol": endpoint.protocol,
         "key_from": endpoint.key.source if endpoint.key is not None else "none",
-        "extra_body": dict(endpoint.extra_body),
+        "extra_body": bodies.masked(endpoint.extra_body),
         "prompt_tokens_asked": workload.prompt_tokens,
         "output_tokens_asked": workload.output_tokens,
         "window": "closed loop; opens when every user has been refilled once, closes before the "

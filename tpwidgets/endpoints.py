@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from . import addresses
+from . import addresses, bodies
 from .errors import EndpointError, SettingsError
 from .keys import Key, chosen
 from .masking import Mask, is_secret_name, looks_like_a_key
@@ -77,7 +77,7 @@ class Endpoint:
     protocol: str | None = None
     api_key_env: str | None = field(default=None, repr=False)
     headers: dict[str, str] = field(default_factory=dict, repr=False)
-    extra_body: dict[str, Any] = field(default_factory=dict)
+    extra_body: dict[str, Any] = field(default_factory=dict, repr=False)
     profile: str | None = None
     """The name of the simulated profile that answers here, if one does."""
     secret_query: str = field(default="", repr=False)
@@ -146,6 +146,7 @@ class Endpoint:
         """Return what takes this endpoint's secrets out of a text."""
         sent = list(self.headers.items())
         sent += [("key", item.partition("=")[2]) for item in self.secret_query.split("&")]
+        sent += [("key", secret) for secret in bodies.secrets(self.extra_body)]
         if self.key is not None:
             with suppress(EndpointError):  # where there is none, none can be shown
                 sent.append(("key", self.key.read()))

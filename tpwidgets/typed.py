@@ -29,12 +29,14 @@ def read_headers(text: str) -> dict[str, str]:
 
 
 def read_fields(text: str) -> dict[str, Any]:
-    """Read a JSON object; an empty text is an empty one.
+    """Read a JSON object; a text in it that is ``$NAME`` is replaced by the variable's value.
+
+    An empty text is an empty object. Amid a text, ``$`` is left alone: schemas write ``#/$defs/…``.
 
     Raises
     ------
     SettingsError
-        If it is none.
+        If it is none, or a variable is not set. No value is echoed.
     """
     try:
         fields = json.loads(text) if text.strip() else {}
@@ -42,11 +44,21 @@ def read_fields(text: str) -> dict[str, Any]:
         raise SettingsError(f"Body fields: not JSON ({error}). Write {{...}}.") from None
     if not isinstance(fields, dict):
         raise SettingsError('Body fields: write an object, such as {"temperature": 0}.')
-    return fields
+    return {name: _filled(value) for name, value in fields.items()}
+
+
+def _filled(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _filled(its) for name, its in value.items()}
+    if isinstance(value, list):
+        return [_filled(its) for its in value]
+    if isinstance(value, str) and REFERENCE.fullmatch(value.removeprefix("Bearer ")):
+        return REFERENCE.sub(_variable, value)
+    return value
 
 
 def _variable(found: re.Match[str]) -> str:
     value = os.environ.get(found[1])
     if value is None:
-        raise SettingsError(f"Headers: the environment variable {found[1]} is not set.")
+        raise SettingsError(f"The environment variable {found[1]} is not set.")
     return value

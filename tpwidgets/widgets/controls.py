@@ -44,7 +44,7 @@ class Controls(w.VBox):
             **{"prompt_tokens": 256, "output_tokens": 64}
             | {name: given[name] for name in names if name in given}
         )
-        self.request = RequestFields(given, getattr(target, "protocol", None))
+        self.request = RequestFields(given, getattr(target, "protocol", None), self._say)
         self._endpoint_row(self._known(target), model, key)
         self.concurrency = LevelsField(_levels_text(given.get("concurrency", "1-64"), load))
         self.prompt = LengthField(
@@ -213,6 +213,8 @@ class Controls(w.VBox):
         )  # fmt: skip
         self._key = KeyField(key, self._key_changed)
         self._keys: dict[str, tuple[Any, ...]] = {}
+        self._fields: dict[str, tuple[Any, ...]] = {}
+        """The headers and body fields of addresses that were left, as the keys."""
         self._keyed = _address(self._endpoint.value)
         endpoint = w.HBox([self._endpoint, self._url])
         endpoint.add_class("tp-endpoint")
@@ -259,10 +261,11 @@ class Controls(w.VBox):
         self._ask_models()
 
     def _take_the_key_back(self, address: str) -> None:
-        """See to it that a key that was chosen for one address is not sent to another."""
+        """See to it that what is meant for one address, such as a key, is sent to no other."""
         if address and address != self._keyed:
             if self._keyed:
                 self._keys[self._keyed] = self._key.swap(self._keys.get(address))
+                self._fields[self._keyed] = self.request.swap(self._fields.get(address))
             self._keyed = address
 
     def _key_changed(self) -> None:

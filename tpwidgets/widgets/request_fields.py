@@ -6,6 +6,7 @@ from typing import Any
 
 import ipywidgets as w
 
+from .. import bodies
 from ..endpoints import PROTOCOL_TITLES
 from ..errors import SettingsError
 from ..masking import is_secret_name, looks_like_a_key
@@ -18,12 +19,21 @@ _FIT: dict[str, Any] = {"description_width": "initial"}
 class RequestFields(w.Box):
     """The part of the controls that most measurements leave as it is.
 
-    What is typed into a box is saved with the notebook, so a header's value that looks like a
-    secret is refused: a key has a place of its own, and ``$NAME`` stands for a variable's value.
+    What is typed into a box is saved with the notebook, so what looks like a secret is taken
+    out, and `say` told why: a key has a place of its own, and ``$NAME`` stands for a
+    variable's value.
     """
 
-    def __init__(self, given: dict[str, Any], protocol: str | None) -> None:
-        self._given = {name: given.get(name) or {} for name in ("headers", "extra_body")}
+    def __init__(
+        self, given: dict[str, Any], protocol: str | None, say: Callable[[str], None]
+    ) -> None:
+        body = given.get("extra_body") or {}
+        if not isinstance(body, dict):
+            raise SettingsError("extra_body must be a dict that JSON can hold.")
+        hidden = {name: value for name, value in body.items() if any(bodies.secrets(value, name))}
+        shown = {name: value for name, value in body.items() if name not in hidden}
+        self._given = {"headers": given.get("headers") or {}, "extra_body": hidden}
+        self._say = say
         self._protocol = w.Dropdown(
             options=[("found out", ""), *((name, key) for key, name in PROTOCOL_TITLES.items())],
             value=given.get("protocol") or protocol or "", description="Protocol", style=_FIT,
@@ -50,7 +60,7 @@ class RequestFields(w.Box):
             tooltip="Sent with every request. Keys go into \N{LEFT DOUBLE QUOTATION MARK}Key from",
         )  # fmt: skip
         self._body = w.Textarea(
-            value=json.dumps(self._given["extra_body"]) if self._given["extra_body"] else "",
+            value=json.dumps(shown) if shown else "",
             description="Body fields", placeholder='{"temperature": 0, "reasoning_effort": "low"}',
             rows=2, continuous_update=False, style=_FIT, layout=w.Layout(width="400px"),
             tooltip="JSON, merged into every request",
@@ -64,7 +74,7 @@ class RequestFields(w.Box):
         self._slider.observe(lambda change: setattr(self._batch, "value", change["new"]), "value")
         self._batch.observe(lambda change: self._slid(change, self._slider), "value")
         self._headers.observe(self._typed, "value")
-        self._refused = ""
+        self._body.observe(self._typed, "value")
         batch = w.HBox([self._batch, self._slider])
         super().__init__([self._protocol, batch, self._shared, self._headers, self._body])
         self.add_class("tp-row")
@@ -92,12 +102,10 @@ class RequestFields(w.Box):
         SettingsError
             If headers or body fields can't be meant; a value that may be a secret is not echoed.
         """
-        if self._refused:
-            raise SettingsError(self._refused)
         found = {
             "protocol": self._protocol.value or None,
             "headers": {**self._given["headers"], **read_headers(self._headers.value)} or None,
-            "extra_body": read_fields(self._body.value) or None,
+            "extra_body": {**self._given["extra_body"], **read_fields(self._body.value)} or None,
         }
         return {name: value for name, value in found.items() if value is not None}
 
@@ -108,14 +116,37 @@ class RequestFields(w.Box):
 
     def _typed(self, change: Any) -> None:
         """Take what may be a secret out of the box at once: its text is saved with the notebook."""
-        if not change["new"].strip():
-            return
-        self._refused = _secret_in(change["new"])
-        if self._refused:
-            self._headers.value = ""
+        box, text = change["owner"], change["new"]
+        refused = _secret_in_headers(text) if box is self._headers else _secret_in_body(text)
+        if refused:
+            box.value = ""
+            self._say(refused)
+
+    def swap(self, state: tuple[Any, ...] | None) -> tuple[Any, ...]:
+        """Go over to earlier headers and body fields (None: to none); return the present ones."""
+        former = (self._given, self._headers.value, self._body.value)
+        self._given, self._headers.value, self._body.value = state or (
+            {"headers": {}, "extra_body": {}}, "", "",
+        )  # fmt: skip
+        return former
 
 
-def _secret_in(text: str) -> str:
+def _secret_in_body(text: str) -> str:
+    """Say why body fields must not stand in a box; "" if they may."""
+    written = REFERENCE.sub("", text)
+    try:
+        secret = any(bodies.secrets(json.loads(written)))
+    except ValueError:  # half of an object may hold a whole key
+        secret = looks_like_a_key(written)
+    return (
+        "Body fields: that looks like a secret, and what is typed here is saved with the "
+        'notebook. Put it into a variable and write {"name": "$VARIABLE"}.'
+        if secret
+        else ""
+    )
+
+
+def _secret_in_headers(text: str) -> str:
     """Say why headers must not stand in a box; "" if they may."""
     for line in text.splitlines():
         name, _, value = (part.strip() for part in line.partition(":"))

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from .. import bodies
 from ..cost import Price
 from ..endpoints import Endpoint
 from ..meter import Live
@@ -96,7 +97,7 @@ def conditions(line: str, said: Mapping[str, Any]) -> str:
 
 
 def as_code(endpoint: Endpoint, settings: Mapping[str, Any], price: Price | None) -> str:
-    """Return the `tp.measure` call for these settings. A header's value is never written out."""
+    """Return the `tp.measure` call for these settings. No secret is written out."""
     target = json.dumps(endpoint.profile or endpoint.url)
     given: dict[str, str] = {}
     for name in ("model", "protocol", "api_key_env"):
@@ -106,7 +107,7 @@ def as_code(endpoint: Endpoint, settings: Mapping[str, Any], price: Price | None
     if endpoint.key is not None and endpoint.api_key_env is None:
         given["key"] = f"tp.{endpoint.key!r}"
     if endpoint.extra_body:
-        given["extra_body"] = repr(endpoint.extra_body)
+        given["extra_body"] = repr(bodies.masked(endpoint.extra_body))
     if endpoint.headers:
         names = ", ".join(f"{json.dumps(name)}: ..." for name in endpoint.headers)
         given["headers"] = "{" + names + "}"  # fill in: a value may be a secret
