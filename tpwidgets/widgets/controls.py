@@ -110,11 +110,17 @@ class Controls(w.VBox):
         """
         if self._url.value.strip():  # an accepted one was taken out of the box
             Endpoint(self._url.value)
-        return self._resolved(self._endpoint.value, self._model.value or None)
+        return self._as_set(self._endpoint.value, self._model.value or None)()
 
-    def _resolved(self, name: str, model: str | None = None) -> Endpoint:
-        endpoint = resolve(self._targets[name], model=model, **self.request.overrides())
-        return replace(endpoint, key=self._key.value, api_key_env=None)
+    def _as_set(self, name: str, model: str | None = None) -> Callable[[], Endpoint]:
+        """Take key and fields as they are now: they may be others before it is resolved."""
+        fields, key = self.request.overrides(), self._key.value
+
+        def resolved() -> Endpoint:
+            endpoint = resolve(self._targets[name], model=model, **fields)
+            return replace(endpoint, key=key, api_key_env=None)
+
+        return resolved
 
     def settings(self) -> dict[str, Any]:
         """Return the keywords for `tp.measure`, checked.
@@ -176,11 +182,11 @@ class Controls(w.VBox):
         def look() -> None:
             from ..discovery import scan
 
-            self._fetch_models(self._endpoint.value)
             for label, endpoint in scan():
                 if endpoint.url not in self._targets:
                     self._add(label, endpoint.url, endpoint)
 
+        self._ask_models()
         threading.Thread(target=look, name="tpwidgets-look", daemon=True).start()
 
     def _known(self, target: str | Endpoint) -> str:
@@ -284,15 +290,20 @@ class Controls(w.VBox):
     def _ask_models(self) -> None:
         self._say("")
         key = self._endpoint.value
+        try:
+            wanted = key, self._as_set(key)
+        except TpwidgetsError as error:
+            self._say(str(error))
+            return
         threading.Thread(
-            target=self._fetch_models, args=(key,), name="tpwidgets-models", daemon=True
+            target=self._fetch_models, args=wanted, name="tpwidgets-models", daemon=True
         ).start()
 
-    def _fetch_models(self, key: str) -> None:
+    def _fetch_models(self, key: str, resolved: Callable[[], Endpoint]) -> None:
         try:
             from ..discovery import list_models
 
-            names = list_models(self._resolved(key))
+            names = list_models(resolved())
         except TpwidgetsError as error:
             if self._endpoint.value == key:
                 self._say(str(error))
