@@ -417,7 +417,37 @@ def test_a_model_that_thinks_in_secret_first() -> None:
         spoken = max(0, request.json["max_tokens"] - 100)
         return answer(spoken, prompt=len(request.json["messages"][0]["content"].split()))
 
-    assert probe(Api(chat_completions=chat), workload=Workload(256, 300)).calibration.counted
+    for output_tokens in (64, 300):
+        workload = Workload(256, output_tokens)
+        assert probe(Api(chat_completions=chat), workload=workload).calibration.counted
+
+
+def test_a_model_that_thinks_for_longer_than_a_probe_gets_what_is_asked_for() -> None:
+    def chat(request: Request) -> bytes:
+        spoken = max(0, request.json["max_tokens"] - 600)
+        return answer(spoken, prompt=len(request.json["messages"][0]["content"].split()))
+
+    workload = Workload(256, 700)
+    assert probe(Api(chat_completions=chat), workload=workload).workload == workload
+
+
+def test_a_least_output_length_is_met_and_said() -> None:
+    def chat(request: Request) -> bytes:
+        if request.json["max_tokens"] < 16:
+            sentence = "Invalid 'max_tokens': integer below minimum value. Expected a value >= 16"
+            return error(sentence, "400 Bad Request")
+        return answer(16, prompt=len(request.json["messages"][0]["content"].split()))
+
+    prepared = probe(Api(chat_completions=chat), workload=Workload(256, 8))
+    assert prepared.workload.output_tokens == 16
+    assert any("at least 16 output tokens" in note for note in prepared.base.notes)
+
+
+def test_a_model_that_only_thinks_is_refused() -> None:
+    def chat(request: Request) -> bytes:
+        spoken = max(0, request.json["max_tokens"] - 5000)
+        return answer(spoken, prompt=len(request.json["messages"][0]["content"].split()))
+
     assert "output_tokens" in refused(Api(chat_completions=chat), "empty_stream")
 
 

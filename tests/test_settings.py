@@ -162,3 +162,19 @@ def test_a_header_of_ones_own_replaces_the_key(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("TP_KEY", KEY)
     sent = Endpoint("http://x", api_key_env="TP_KEY", headers={"authorization": "mine"})
     assert sent.auth_headers() == {"authorization": "mine"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("api.example.com/v1", "https://api.example.com/v1"),
+        ("api.example.com:443/v1", "https://api.example.com:443/v1"),
+        ("gpu.example.com:8000/v1", "http://gpu.example.com:8000/v1"),
+        ("localhost:8000", "http://localhost:8000"),
+        ("192.168.1.7/v1", "http://192.168.1.7/v1"),
+        ("gpu-box/v1", "http://gpu-box/v1"),
+        ("http://api.example.com/v1", "http://api.example.com/v1"),
+    ],
+)
+def test_without_a_scheme_nothing_goes_to_strangers_in_clear(typed: str, meant: str) -> None:
+    assert Endpoint(typed).url == meant

@@ -1,5 +1,6 @@
 """What a URL says, as people paste it: the base URL, the protocol, the model, whose API it is."""
 
+import ipaddress
 import re
 from dataclasses import dataclass, replace
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -164,3 +165,32 @@ def _tails() -> list[tuple[re.Pattern[str], WireProtocol | None]]:
 
 
 _TAILS = _tails()
+
+
+# Whoever has an address in these is one's own machine, or a colleague's at the next desk: no bill
+# comes from there, and a big load is what such a server is measured for.
+_PRIVATE = [
+    ipaddress.ip_network(network)
+    for network in (
+        "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16",
+        "::1/128", "fc00::/7", "fe80::/10",
+    )
+]  # fmt: skip
+
+
+def is_near(host: str) -> bool:
+    """Tell whether a host is in one's own network.
+
+    Loopback, private and link-local addresses are, names under ``.local``, and names without a dot,
+    which only the own network (or a container's) can resolve. A public name that leads to a private
+    address is not: it is not looked up.
+    """
+    host = host.rstrip(".")
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        number = host[:1].isdigit()  # the system takes 134744072 for 8.8.8.8
+        return ("." not in host and not number) or host.endswith((".local", ".localhost"))
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return address.is_unspecified or any(address in network for network in _PRIVATE)

@@ -198,9 +198,12 @@ def _split(url: object) -> Any:
     if not isinstance(url, str) or not url.strip():
         raise SettingsError("url is empty: give one such as http://127.0.0.1:8000/v1.")
     text = url.strip()
-    if "://" not in text:
-        text = "http://" + text
     try:
+        if "://" not in text:
+            parts = urlsplit(f"//{text}")
+            # elsewhere a key must not travel in clear; only a port of one's own says otherwise
+            plain = addresses.is_near(parts.hostname or "") or parts.port not in (None, 443)
+            text = f"{'http' if plain else 'https'}://{text}"
         parts = urlsplit(text)
         parts.port  # noqa: B018 - raises on a port that is no number
     except ValueError:  # its text may hold the password

@@ -1,10 +1,10 @@
 """What a measurement will send, and whether someone else's machine must be asked for it first."""
 
-import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from . import addresses
+from .addresses import is_near
 from .cost import Price, estimate
 from .endpoints import Endpoint
 from .errors import SettingsError
@@ -22,33 +22,10 @@ _BRISK_S = 0.1
 """How fast an answer is taken to come where time decides how many do: as of a brisk API, whose
 tokens come so many a second, and which takes so many seconds at least (or for vectors)."""
 
-# Whoever has an address in these is one's own machine, or a colleague's at the next desk: no bill
-# comes from there, and a big load is what such a server is measured for.
-_PRIVATE = [
-    ipaddress.ip_network(network)
-    for network in (
-        "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16",
-        "::1/128", "fc00::/7", "fe80::/10",
-    )
-]  # fmt: skip
-
 
 def nearby(endpoint: Endpoint) -> bool:
-    """Tell whether an endpoint is in one's own network, so that nobody else's server is loaded.
-
-    Loopback, private and link-local addresses are, names under ``.local``, and names without a dot,
-    which only the own network (or a container's) can resolve. A public name that leads to a private
-    address is not: it is not looked up.
-    """
-    host = (urlsplit(endpoint.url).hostname or "").rstrip(".")
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        number = host[:1].isdigit()  # the system takes 134744072 for 8.8.8.8
-        return ("." not in host and not number) or host.endswith((".local", ".localhost"))
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return address.is_unspecified or any(address in network for network in _PRIVATE)
+    """Tell whether an endpoint is in one's own network, so that nobody else's server is loaded."""
+    return is_near(urlsplit(endpoint.url).hostname or "")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import json
 import random
 import re
 import time
+from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -233,12 +234,15 @@ class _Prober:
             try:
                 outcome = self._stream(prepared, body, held_usd, head_only=head_only)
             except EndpointError as error:
-                if error.kind == "empty_stream" and self._output_tokens < _THINKING_TOKENS:
-                    output_tokens = self._output_tokens = _THINKING_TOKENS
+                most = max(_THINKING_TOKENS, prepared.workload.output_tokens)
+                if error.kind == "empty_stream" and asked < most:
+                    more = _THINKING_TOKENS if asked < _THINKING_TOKENS else most
+                    output_tokens = self._output_tokens = more
                 elif getattr(error, "status", None) not in (400, 422):
                     raise
                 elif fewest := fewest_tokens(str(error), asked):
                     output_tokens = self._output_tokens = fewest
+                    self._lengthen(prepared, fewest)
                 elif error.kind not in ("http", "model") or not mender.mend(error):
                     raise
             else:
@@ -247,6 +251,14 @@ class _Prober:
                     self._base.notes.append(_ECHO)
                 return outcome
         raise EndpointError("The server refused every form of the request.", "http")
+
+    def _lengthen(self, prepared: Prepared, fewest: int) -> None:
+        """Ask for as many output tokens as the server makes at least."""
+        if prepared.workload.output_tokens < fewest:
+            prepared.workload = replace(prepared.workload, output_tokens=fewest)
+            self._base.notes.append(
+                f"the server makes at least {fewest} output tokens: measured with so many"
+            )
 
     def _prompt_tokens(self, prepared: Prepared, words: int) -> int:
         known = prepared.calibration
