@@ -220,6 +220,18 @@ def test_embeddings() -> None:
         assert found(prepared)["usage_streamed"]
 
 
+def test_a_model_that_only_embeds_and_is_not_called_so() -> None:
+    sentence = {"message": "The model does not support Chat Completions API", "code": 400}
+    refused = said({"error": sentence}, "400 Bad Request")
+    routes = {
+        "/v1/models": models("bge-m3"),
+        "/v1/chat/completions": refused, "/v1/completions": refused, "/v1/embeddings": EMBEDDED,
+    }  # fmt: skip
+    assert probe(routes, "/v1")[0].protocol.name == "embeddings"
+    with pytest.raises(EndpointError, match="does not support Chat"):
+        probe(routes, "/v1", protocol="chat")
+
+
 def test_an_answer_without_vectors() -> None:
     routes = {"/v1/models": models("embed"), "/v1/embeddings": said({"object": "list"})}
     with pytest.raises(EndpointError, match="something else"):

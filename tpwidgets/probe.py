@@ -106,8 +106,7 @@ class _Prober:
                 try:
                     self._short = self.probe(prepared, self.SHORT)
                 except EndpointError as error:
-                    # a base model has no chat template: its server has chat, and refuses it
-                    if error.kind != "not_found" and "chat template" not in str(error).lower():
+                    if error.kind != "not_found" and not _OTHERWISE.search(str(error)):
                         raise
                     failure = failure or error
                     continue
@@ -311,6 +310,8 @@ class _Prober:
         return outcome
 
 
+_OTHERWISE = re.compile(r"(?i)chat template|does(n't| not) support|not a chat model|embedding")
+"""What servers say that have a protocol and whose model does not: base models, those that embed."""
 _THINKING_TOKENS = 256
 """A model that thinks in secret has used up a few tokens before it says one."""
 _ECHOED = 60
