@@ -355,25 +355,22 @@ def wider_than_its_place(page: Page) -> list[str]:
     return found
 
 
-def test_the_first_look(lab: Lab, lab_page: LabPage, tmp_path: Path) -> None:
-    """What README shows: `make screenshot` takes the whole sweep at its real speed."""
-    target = os.environ.get("TPWIDGETS_README_PICTURE")
-    settings = "" if target else 'concurrency="1-2", requests=2'
+@pytest.mark.skipif("TPWIDGETS_README_PICTURE" not in os.environ, reason="make screenshot asks")
+def test_the_first_look(lab: Lab, lab_page: LabPage) -> None:
+    """What README shows: the whole sweep at its real speed."""
     page = lab_page.page
     page.set_viewport_size({"width": 1400, "height": 1250})
-    cell = f"import tpwidgets as tp\n\ntp.Explorer({settings})"
-    lab_page.open(lab.notebook("first-look.ipynb", cell))
+    lab_page.open(lab.notebook("first-look.ipynb", "import tpwidgets as tp\n\ntp.Explorer()"))
     lab_page.run_all()
     chosen = page.locator(".tp-endpoint select option:checked")
     expect(chosen).to_have_text("vllm-llama-70b (simulated)")
-    if target:  # the picture shows what it finds
-        expect(page.locator(".tp-selfcheck")).to_contain_text("±", timeout=SOON)
+    expect(page.locator(".tp-selfcheck")).to_contain_text("±", timeout=SOON)
     press(page, "Measure")
     page.locator(".tp-status").get_by_text("done").wait_for(timeout=240_000)
     expect(result(page)).to_be_visible(timeout=SOON)
     box = page.locator(".tp-explorer").bounding_box()
     assert box is not None
-    path = Path(target) if target else tmp_path / "first-look.png"
+    path = Path(os.environ["TPWIDGETS_README_PICTURE"])
     page.mouse.move(0, 0)
     edge = 12  # above it is the cell's own
     clip = {"x": box["x"] - edge, "y": box["y"], "width": box["width"] + 2 * edge,

@@ -85,21 +85,6 @@ def test_the_curves_are_drawn(run: tp.Run) -> None:
     assert re.search(r"At \d+ concurrent", run.answer())
 
 
-def test_a_prompt_beyond_the_context_is_shortened_and_said(llama: str) -> None:
-    m = tp.start(
-        f"{llama}/v1", concurrency=1, requests=1, prompt_tokens=200_000, output_tokens=4,
-        timeout_s=300,
-    )  # fmt: skip
-    while m.progress.state == "preparing":
-        m._thread.join(0.05)
-    m.stop()
-    run = m.wait()
-    note = next(note for note in run.conditions["notes"] if "too long" in note)
-    assert "the server said" in note
-    assert run.conditions["prompt_tokens_asked"] == 200_000
-    assert run.conditions["prompt_tokens_sent"] < 20_000
-
-
 def test_a_wrong_model_is_named(llama: str) -> None:
     with pytest.raises(tp.EndpointError, match=rf"no model 'smollm3'.*{MODEL}") as failed:
         tp.measure(f"{llama}/v1", model="smollm3", requests=1, concurrency=1)

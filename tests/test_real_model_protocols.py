@@ -25,7 +25,7 @@ def embedder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.parametrize(
     ("protocol", "why"),
-    [("completions", "length"), ("responses", "completed"), ("anthropic", "max_tokens")],
+    [("responses", "completed"), ("anthropic", "max_tokens")],
 )
 def test_a_protocol_is_measured(llama: str, protocol: str, why: str) -> None:
     run = tp.measure(
