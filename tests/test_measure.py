@@ -38,8 +38,6 @@ from tpwidgets.errors import EndpointError, MeasurementError, SettingsError
 from tpwidgets.measurement import Measurement
 from tpwidgets.run import Run
 
-pytestmark = pytest.mark.quick
-
 ROOT = str(Path(__file__).parents[1])
 linux = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
