@@ -101,16 +101,6 @@ def root(base: str) -> str:
     return urlunsplit(parts._replace(path=_VERSIONED.sub("", parts.path.rstrip("/"))))
 
 
-def rebased(base: str, protocol: WireProtocol) -> str:
-    """Return the base URL of another protocol at the server that has this one."""
-    parts = urlsplit(base)
-    path = parts.path.rstrip("/")
-    version = _VERSIONED.search(path)
-    if version is None or version[0] == protocol.version:
-        return base
-    return urlunsplit(parts._replace(path=path[: version.start()] + protocol.version))
-
-
 def is_azure(url: str) -> bool:
     """Tell whether a URL leads to Azure, which wants keys, versions and models its own way."""
     return (urlsplit(url).hostname or "").endswith(_AZURE)
