@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import __version__, bodies
 from .selfcheck import BACKGROUND
+from .words import is_whole
 
 if TYPE_CHECKING:
     from .endpoints import Endpoint
@@ -78,8 +79,9 @@ def one_line(conditions: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
         + (f" ({c['server']})" if c.get("server") else ""),
         str(c.get("protocol")),
         _length("prompt", c.get("prompt_tokens_asked"), rows, "prompt_tokens_mean"),
-        _length("output", c.get("output_tokens_asked"), rows, "output_tokens_mean"),
     ]
+    if not any(map(is_whole, rows)):  # else no tokens come back
+        parts.append(_length("output", c.get("output_tokens_asked"), rows, "output_tokens_mean"))
     if c.get("items_per_request", 1) > 1:
         parts.append(f"{c['items_per_request']} items a request")
     thought = [r["reasoning_tokens_mean"] for r in rows if r.get("reasoning_tokens_mean")]
