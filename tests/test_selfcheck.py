@@ -1,6 +1,8 @@
 """The self-check, against the real thing: a server that logs when it writes."""
 
+import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -67,13 +69,44 @@ def test_in_the_background_once() -> None:
     assert background._thread.is_alive() is False
 
 
+def test_every_dashboard_is_told() -> None:
+    background, said, also_said = Background(), [], []
+    background.start(said.append, concurrency=2)
+    background.start(also_said.append)
+    background.join()
+    assert said == also_said == [background.found.text]
+
+
 def test_a_measurement_breaks_it_off() -> None:
     background, said = Background(), []
     background.start(said.append, concurrency=2)
     background.cancel()
-    background._thread.join()
+    background.join()
     assert said == []
     assert background.found is None
     background.start(said.append, concurrency=2)
-    background._thread.join()
+    background.join()
+    assert len(said) == 1
+
+
+def test_one_that_was_broken_off_is_made_up_for_even_before_it_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begun, end = threading.Event(), threading.Event()
+    true_check = selfcheck._check
+
+    def slow_to_end(*arguments: Any) -> SelfCheck:
+        begun.set()
+        end.wait()
+        return true_check(*arguments)
+
+    monkeypatch.setattr(selfcheck, "_check", slow_to_end)
+    background, early, said = Background(), [], []
+    background.start(early.append, concurrency=2)
+    assert begun.wait(10)
+    background.cancel()
+    background.start(said.append, concurrency=2)  # the measurement was refused at once, say
+    end.set()
+    background.join()
+    assert early == []
     assert len(said) == 1

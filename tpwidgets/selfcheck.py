@@ -174,6 +174,8 @@ class Background:
         self._measurement: Any = None
         self._thread: threading.Thread | None = None
         self._cancelled = threading.Event()
+        self._told: list[Callable[[str], None]] = []
+        """Who waits for what the one under way will find."""
 
     def start(
         self, tell: Callable[[str], None], concurrency: int = 64, *, again: bool = False
@@ -186,12 +188,15 @@ class Background:
             tell(self.found.text)
             return
         with self._lock:
-            if self._thread is not None and self._thread.is_alive():
+            if self._busy and not self._cancelled.is_set():
+                self._told.append(tell)
                 return
-            self._cancelled.clear()
+            # one that was broken off may take a moment to end: this one waits for it
+            former, self._cancelled, self._told = self._thread, threading.Event(), [tell]
             self._thread = threading.Thread(
-                target=self._run, args=(tell, concurrency), name="tpwidgets-selfcheck", daemon=True
-            )
+                target=self._run, args=(concurrency, self._cancelled, former),
+                name="tpwidgets-selfcheck", daemon=True,
+            )  # fmt: skip
             self._thread.start()
 
     def cancel(self) -> None:
@@ -207,23 +212,36 @@ class Background:
         if thread is not None:
             thread.join()
 
-    def _run(self, tell: Callable[[str], None], concurrency: int) -> None:
-        if self._cancelled.wait(_DELAY_S):
+    @property
+    def _busy(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _run(
+        self, concurrency: int, cancelled: threading.Event, former: threading.Thread | None
+    ) -> None:
+        from .measurement import under_way
+
+        if former is not None:
+            former.join()
+        if cancelled.wait(_DELAY_S) or under_way():
             return
         try:
-            found = _check(concurrency, 100.0, self._begun)
+            found = _check(concurrency, 100.0, lambda begun: self._begun(begun, cancelled))
         except (TpwidgetsError, OSError):
             return  # it is a courtesy: nobody asked, so nobody is told that it did not come to be
         finally:
             self._measurement = None
-        if not self._cancelled.is_set():
-            self.found = found
+        with self._lock:
+            if cancelled.is_set():
+                return
+            self.found, told = found, self._told
+        for tell in told:
             tell(found.text)
 
-    def _begun(self, measurement: Any) -> None:
+    def _begun(self, measurement: Any, cancelled: threading.Event) -> None:
         with self._lock:
             self._measurement = measurement
-            if self._cancelled.is_set():
+            if cancelled.is_set():
                 measurement.stop()
 
 
