@@ -392,8 +392,23 @@ def test_board_sends_a_point_of_the_series_once():
     assert sent[-1]["series"]["ended"]
     board.update([], Timeline())
     assert sent[-1]["series"] == {
-        "keep": 0, "points": [], "levels": [], "span_s": 0.5, "ended": False,
+        "keep": 0, "points": [], "levels": [], "span_s": 0.5, "ended": False, "whole": False,
     }  # fmt: skip
+
+
+def test_answers_that_come_whole_are_not_drawn_beside_streamed_ones():
+    vectors = point(
+        4, run="run 3", n=40, output_tps=0.0, ttft_p50_ms=None, ttft_p95_ms=None, rps=20.0,
+        user_tps_p50=None, tpot_p50_ms=None, e2e_p95_ms=80.0, items_per_s=160.0, input_tps=2e3,
+    )  # fmt: skip
+    for now, before in ((vectors, point(4)), (point(4), vectors)):
+        lines = told(overview_spec([now, before | {"current": False}], Price.per_token(1, 1)))
+        assert lines
+        assert {now["run"]} == {re.search(r"run \d", line)[0] for line in lines}
+        assert not any("0 tokens/s" in line for line in lines)
+    drawn = told(overview_spec([vectors], None), "items/s")[0]
+    assert "160 items/s" in drawn
+    assert "answers come whole" in drawn
 
 
 def test_what_ttft_consists_of_travels_only_where_it_is_told():

@@ -1,5 +1,7 @@
 """The runs that a dashboard keeps beside each other."""
 
+from dataclasses import replace
+
 import pytest
 
 from tpwidgets.cost import Price, usd_per_1m_output
@@ -60,3 +62,10 @@ def test_an_answer_that_could_be_anothers_is_named() -> None:
     history.keep(one)
     assert history.answer(one, one) == one.answer()
     assert history.answer(one, run(windows=0)).startswith("run 1: ")
+
+
+def test_a_run_whose_answers_come_whole_is_told_by_its_prompts_alone() -> None:
+    history, vectors = History(), run()
+    vectors.samples = [replace(s, token_ms=[], ended_ms=200.0) for s in vectors.samples]
+    history.keep(vectors)
+    assert history.rows("here", vectors)[0]["run"] == "run 1: here, 8 tok"

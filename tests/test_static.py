@@ -1,11 +1,13 @@
 """A run as plain HTML: it says what a picture says, and what a figure is worth."""
 
+from dataclasses import replace
+
 import pytest
 
 from tpwidgets.cost import Price
 from tpwidgets.run import Run
 from tpwidgets.samples import Sample, Window
-from tpwidgets.static import result_bundle, table, tables_html, ttft_table
+from tpwidgets.static import alt_text, result_bundle, table, tables_html, ttft_table
 
 pytestmark = pytest.mark.quick
 
@@ -44,6 +46,20 @@ def test_a_point_at_which_the_client_was_the_limit_is_marked_and_explained() -> 
     assert page.count("opacity:.6") == 1
     assert "4 is left out: the client was the limit there" in result_bundle(limited)["text/plain"]
     assert " *" not in tables_html(run())
+
+
+def test_answers_that_come_whole_are_described_as_such_and_failures_are_not():
+    vectors = [
+        Sample(f"{slot}-{turn}", slot, 4, sent_s=turn * 0.3 + slot / 100, ended_ms=250.0,
+               prompt_tokens=8, items=2, reused_connection=turn > 0)
+        for turn in range(12) for slot in range(4)
+    ]  # fmt: skip
+    window, conditions = Window(4, 0.3, 3.3, 4.0), run().conditions
+    whole = Run(vectors, [window], conditions)
+    assert "E2E p50" in table(whole)[0]
+    assert alt_text(whole).startswith("E2E latency, items per second")
+    failed = Run([replace(v, status="timeout") for v in vectors], [window], conditions)
+    assert "TTFT p50" in table(failed)[0], "nothing came that could be whole"
 
 
 def test_ttft_is_taken_apart_where_a_server_told() -> None:

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.quick
 
 
 def tokens(timeline: Timeline) -> float:
-    return sum(point.output_tps * point.span_s for point in timeline.points)
+    return sum(point.per_s * point.span_s for point in timeline.points)
 
 
 def gapless(timeline: Timeline) -> bool:
@@ -48,7 +48,7 @@ def test_a_steady_rate_stays_what_it_is_through_every_merging():
     timeline = Timeline(most=8)
     for tick in range(1000):
         timeline.read(tick / 10, 7 * tick, 2.0, None)
-    assert {round(point.output_tps, 6) for point in timeline.points} == {140.0}
+    assert {round(point.per_s, 6) for point in timeline.points} == {140.0}
     assert timeline.span_s == 16
     assert timeline.points[0].t_s == 0.0
 
@@ -57,12 +57,12 @@ def test_what_a_chunk_is_worth_is_put_right_once_it_is_known():
     timeline = Timeline()
     for tick in range(13):
         timeline.read(tick / 10, 10 * tick, None if tick < 11 else 4.0, None)
-    assert [round(point.output_tps) for point in timeline.points] == [400, 400]
+    assert [round(point.per_s) for point in timeline.points] == [400, 400]
     before = timeline.points
     for tick in range(13, 20):
         timeline.read(tick / 10, 10 * tick, 3.0, None)
     assert timeline.points[:2] == before[:2], "only the first knowledge is told to the past"
-    assert round(timeline.points[2].output_tps) == 300
+    assert round(timeline.points[2].per_s) == 300
 
 
 def test_levels_are_marked_where_they_begin_and_hold_their_windows():

@@ -118,7 +118,7 @@ def chart_view(
         layer["encoding"]["x"] = _x(labels=x_labels)
     return {
         "height": height,
-        "transform": transform + _looks(),
+        "transform": [{"filter": _ALIKE}, *transform, *_looks()],
         "layer": layers + texts(title, hint),
     }
 
@@ -222,6 +222,11 @@ def texts(title: str | Spec, hint: str, aside: str | None = None, y: int = TITLE
 
 _RUN = {"field": "run", "type": "nominal"}
 
+_ALIKE = (
+    "datum.error_rate >= 1 || whole === (isValid(datum.items_per_s) && !isValid(datum.ttft_p50_ms))"
+)
+"""Whether a point's answers are of the kind that is drawn: the other kind has other figures."""
+
 
 def _literal(field: str) -> Spec:
     return {"field": field, "type": "nominal", "scale": None, "legend": None}
@@ -312,9 +317,10 @@ _TELL = {
     " + (datum.error_rate > 0 ? ' (' + format(datum.error_rate, '.1%') + ')' : '')",
     "in flight": f"{number('in_flight_mean')} + ' of ' + datum.concurrency + ' asked'",
     "window": f"{number('window_s', ' s')} + ', ' + {number('rps')} + ' requests/s'",
-    "per token": f"{number('tpot_p50_ms', ' ms')} + ', whole answer '"
-    f" + {number('e2e_p50_ms', ' ms')}",
-    "between chunks": f"{number('gap_p50_ms', ' ms')} + (isValid(datum.itl_p50_ms) ? ' (ITL)' : '')"
+    "per token": f"whole ? 'none: answers come whole' : {number('tpot_p50_ms', ' ms')}",
+    "whole answer": f"{number('e2e_p50_ms', ' ms')} + ' (median)'",
+    "between chunks": f"whole ? 'no chunks' : {number('gap_p50_ms', ' ms')}"
+    " + (isValid(datum.itl_p50_ms) ? ' (ITL)' : '')"
     f" + ', ' + {number('tokens_per_chunk')} + ' tokens a chunk'",
     "tokens": f"{number('prompt_tokens_mean')} + ' in'"
     " + (isValid(datum.cached_pct) ? ' (' + format(datum.cached_pct, '.0f') + ' % cached)' : '')"

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from .chart_layers import PRINT, TITLE_Y, VIEW, Spec, calculate, chart_view, params
-from .words import is_whole
+from .words import are_whole
 
 if TYPE_CHECKING:
     import altair as alt
@@ -175,7 +175,7 @@ def overview_spec(
     levels = sorted({row["concurrency"] for row in rows if row.get("concurrency")})
     state = {
         "rows": len(rows), "hint": "nothing measured", "levels": levels or VIEW["levels"],
-        "whole": bool(rows) and all(is_whole(row) for row in rows if row.get("n")),
+        "whole": are_whole(rows),
     }  # fmt: skip
     width = 270
     ttft, system, user, cost = (
@@ -250,8 +250,9 @@ def _ttft(height: int, width: int | None = None) -> Spec:
         "card": "ttft",
         "title": "TTFT, ms",
         "needs": [columns[0], "e2e_p50_ms"],
-        "description": "Time to first token in milliseconds against concurrency: the median as a "
-        "solid line, the 95th percentile as a dashed line, with 95 % intervals.",
+        "description": "Time to first token (where answers come whole: end-to-end latency) in "
+        "milliseconds against concurrency: the median as a solid line, the 95th percentile as a "
+        "dashed line, with 95 % intervals.",
         "view": chart_view(title, height, transform, legend=legend),
     }
 
@@ -270,8 +271,8 @@ def _system_tps(height: int) -> Spec:
         "card": "tps",
         "title": "tokens/s, whole system",
         "needs": ["output_tps", "items_per_s"],
-        "description": "Output tokens per second of the whole system against concurrency, "
-        "with 95 % intervals.",
+        "description": "Output tokens (where answers come whole: items) per second of the whole "
+        "system against concurrency, with 95 % intervals.",
         "view": chart_view(title, height, fields, x_labels=False),
     }
 
@@ -290,8 +291,8 @@ def _user_tps(height: int) -> Spec:
         "card": "tps",
         "title": "tokens/s per user",
         "needs": ["user_tps_p50", "input_tps"],
-        "description": "Output tokens per second that one user sees (median) against concurrency, "
-        "with 95 % intervals.",
+        "description": "Output tokens per second that one user sees (median; where answers come "
+        "whole: input tokens of the whole system) against concurrency, with 95 % intervals.",
         "view": chart_view(title, height, fields),
     }
 
@@ -330,7 +331,7 @@ def _cost(height: int) -> Spec:
         "card": "cost",
         "title": "$ per 1M output tokens",
         "needs": ["output_tps", "items_per_s"],
-        "description": "Cost in dollars per million output tokens against concurrency, "
-        "at the price set.",
+        "description": "Cost in dollars per million output tokens (where answers come whole: of "
+        "all tokens) against concurrency, at the price set.",
         "view": chart_view(title, height, fields, hint=hint, money=True),
     }

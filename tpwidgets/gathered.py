@@ -126,9 +126,10 @@ class Gathered:
         window = live["window"]
         self.open_window = Window(**window) if window else None
         self.live = self._meter.read(live, self.samples, self.errors)
+        whole = self.timeline.whole = self.live.whole
         self.timeline.read(
-            live["now_s"], live["chunks"], self._meter.per_chunk,
-            window["start_s"] if window else None,
+            live["now_s"], self._meter.items if whole else live["chunks"],
+            1.0 if whole else self._meter.per_chunk, window["start_s"] if window else None,
         )  # fmt: skip
         if not steady:
             self.rest()

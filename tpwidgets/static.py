@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from .cost import usd_per_1m_output, usd_per_1m_total
 from .run import escape
-from .words import TTFT_PARTS, count, duration, is_whole, percent, usd
+from .words import TTFT_PARTS, are_whole, count, duration, percent, usd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,7 +53,8 @@ def _picture(spec: dict[str, Any], alt: str) -> str:
 
 def alt_text(run: "Run", price: "Price | None" = None) -> str:
     """Describe the picture for those who can't see it."""
-    return f"TTFT, tokens per second and cost against concurrency. {run.answer(price)}"
+    drawn = "E2E latency, items" if are_whole(run.rows) else "TTFT, tokens"
+    return f"{drawn} per second and cost against concurrency. {run.answer(price)}"
 
 
 def tables_html(run: "Run", price: "Price | None" = None) -> str:
@@ -85,7 +86,7 @@ def table(run: "Run", price: "Price | None" = None) -> tuple[list[str], list[lis
     A star stands at points at which the client was the limit; `notes` says why.
     """
     price = price or run.price
-    whole = bool(run.rows) and all(is_whole(row) for row in run.rows if row["n"])
+    whole = are_whole(run.rows)
     columns: dict[str, Callable[[Row], str]] = {
         "concurrency": _level, "n": lambda row: count(row["n"]),
         **(_WHOLE if whole else _streamed(run.rows)),

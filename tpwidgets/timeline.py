@@ -1,8 +1,9 @@
-"""Output tokens per second over the time of a run, point by point, from what the workers count.
+"""What came per second over the time of a run, point by point, from what the workers count.
 
-However long a run, its points are bounded: when they are full, neighbours are merged in pairs and
-each point covers twice the time. All times are seconds on the workers' clock, as `sent_s` and
-`window_start_s` are: since the measurement began.
+That is output tokens or, where answers come whole, items. However long a run, its points are
+bounded: when they are full, neighbours are merged in pairs and each point covers twice the time.
+All times are seconds on the workers' clock, as `sent_s` and `window_start_s` are: since the
+measurement began.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ class Point(NamedTuple):
     t_s: float
     """When the span began."""
     span_s: float
-    output_tps: float
+    per_s: float
+    """Output tokens per second; items per second where answers come whole."""
 
 
 @dataclass(slots=True)
@@ -56,6 +58,8 @@ class Timeline:
         """What a point covers now, about."""
         self.points: list[Point] = []
         self.levels: list[Level] = []
+        self.whole = False
+        """Whether answers come whole, so that items are counted: there are no chunks then."""
         self.ended = False
         """Whether nothing more will come."""
         self._most = most
@@ -75,10 +79,13 @@ class Timeline:
     def read(
         self, now_s: float, chunks: int, per_chunk: float | None, window_start_s: float | None
     ) -> None:
-        """Take in how many chunks have come so far, and since when the level under way counts."""
+        """Take in how many chunks have come so far, and since when the level under way counts.
+
+        Where answers come `whole`, it is how many items have come, each worth 1.
+        """
         if per_chunk is not None and not self._known:
             self._known = True
-            self.points = [p._replace(output_tps=p.output_tps * per_chunk) for p in self.points]
+            self.points = [p._replace(per_s=p.per_s * per_chunk) for p in self.points]
         if self._since is None:
             self._since = (now_s, chunks)
         if now_s < self._now_s:
@@ -128,4 +135,4 @@ class Timeline:
 def _merged(a: Point, b: Point) -> Point:
     """Return the mean over both spans: their tokens stay the same in all."""
     span_s = a.span_s + b.span_s
-    return Point(a.t_s, span_s, (a.output_tps * a.span_s + b.output_tps * b.span_s) / span_s)
+    return Point(a.t_s, span_s, (a.per_s * a.span_s + b.per_s * b.span_s) / span_s)

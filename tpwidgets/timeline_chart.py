@@ -18,7 +18,8 @@ TIMELINE: dict[str, Any] = {
 }
 """The Vega parameters of this chart besides `VIEW`'s, and their defaults."""
 
-_TITLE = "tokens/s over time, whole system"
+_UNIT = "(whole ? 'items/s' : 'tokens/s')"
+_TITLE = {"expr": f"{_UNIT} + ' over time, whole system'"}
 _HOW = "'mean of each ' + span + ' s · dashed: a concurrency begins · pale: settling'"
 _HINT = "rows ? '' : hint"
 _FAR = 600
@@ -26,10 +27,10 @@ _FAR = 600
 
 _TELL = {
     "title": "format(datum.t, '.1f') + ' to ' + format(datum.end, '.1f') + ' s'",
-    "tokens/s": number("tps", " (mean)"),
+    "mean": f"{number('rate', ' ')} + {_UNIT}",
     "level": "datum.level == null ? 'before the first level' : 'concurrency ' + datum.level"
     " + (datum.settling ? ', settling: not counted' : '')",
-    "counted": "'as chunks × tokens per chunk'",
+    "counted": "whole ? 'as answers come in' : 'as chunks × tokens per chunk'",
 }
 """The tooltip, line by line."""
 
@@ -39,10 +40,11 @@ def timeline_chart(height: int = 84) -> dict[str, Any]:
     return {
         "name": "timeline",
         "card": "timeline",
-        "title": _TITLE,
+        "title": "tokens/s over time",
         "feed": "series",
-        "description": "Output tokens per second of the whole system over the seconds of the run, "
-        "with a mark where each concurrency begins; what was not counted is pale.",
+        "description": "Output tokens (where answers come whole: items) per second of the whole "
+        "system over the seconds of the run, with a mark where each concurrency begins; what was "
+        "not counted is pale.",
         "params": {**VIEW, **TIMELINE},
         "padding": {"top": 48, "bottom": 40},
         "view": _view(height),
@@ -51,7 +53,7 @@ def timeline_chart(height: int = 84) -> dict[str, Any]:
 
 def _view(height: int) -> Spec:
     y: Spec = {
-        "field": "tps",
+        "field": "rate",
         "type": "quantitative",
         "axis": y_axis(height, _HINT) | {"zindex": 1},  # the veil leaves the grid alone
         "scale": {"domain": [0, {"expr": "top"}], "nice": False},

@@ -4,7 +4,7 @@ Units stand in the names: ``_ms`` milliseconds, ``_s`` seconds on the worker's c
 tokens per second, ``_pct`` percent; ``_lo`` and ``_hi`` bound the 95 % interval.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import floor, isfinite, log10
 
 MISSING = "–"
@@ -40,6 +40,16 @@ def _percentile_columns() -> dict[str, tuple[str, str]]:
     return columns
 
 
+def _from_scheduled() -> dict[str, tuple[str, str]]:
+    delay = "p99 of scheduled → taken up by this tool; ms"
+    columns = {"sched_delay_p99_ms": ("float64", f"open loop: {delay}")}
+    for latency, end in (("ttft", "first token"), ("e2e", "last token")):
+        for label in PERCENTILES:
+            definition = f"open loop: {label} of the time its request was scheduled for → {end}; ms"
+            columns |= _with_interval(f"{latency}_from_scheduled_{label}_ms", definition)
+    return columns
+
+
 TTFT_PARTS = {
     "write": ("request write", "until the system took the request"),
     "server_queue": ("server queue", "received → scheduled, as the server tells"),
@@ -64,7 +74,13 @@ def _ttft_parts() -> dict[str, tuple[str, str]]:
 
 
 _POINT: dict[str, tuple[str, str]] = {
-    "concurrency": ("int64", "asked concurrency: requests kept in flight"),
+    "concurrency": (
+        "int64",
+        "asked concurrency: requests kept in flight; in an open loop in_flight_mean, rounded, 1 at "
+        "least",
+    ),
+    "rate": ("float64", "open loop: requests/s that were to be sent; empty in a closed loop"),
+    "sent_rps": ("float64", "open loop: requests that were sent in the window / its length"),
     "n": ("int64", "requests that ended well inside the window; the percentiles pool these"),
     "n_failed": ("int64", "requests that failed inside the window (stopped ones apart)"),
     "n_stopped": ("int64", "requests that the user or the end of the run cut short"),
@@ -97,6 +113,7 @@ _POINT: dict[str, tuple[str, str]] = {
     "batches_per_s": ("float64", "rps, where a request asks for several items; per second"),
     **_with_interval("items_per_s", "items (texts, prompts, choices) in these; per second"),
     **_percentile_columns(),
+    **_from_scheduled(),
     **_ttft_parts(),
     "ttft_p95_incl_failures_ms": ("float64", "ttft_p95_ms with each failure counted as +∞; ms"),
     "e2e_p95_incl_failures_ms": ("float64", "e2e_p95_ms with each failure counted as +∞; ms"),
@@ -135,7 +152,12 @@ _POINT: dict[str, tuple[str, str]] = {
 
 _REQUEST: dict[str, tuple[str, str]] = {
     "request_id": ("object", "sent as x-request-id, so that a server's log can be joined"),
-    "concurrency": ("int64", _POINT["concurrency"][1]),
+    "concurrency": (
+        "int64",
+        "asked concurrency when it ended; in an open loop, how many its worker had in flight when "
+        "it was sent",
+    ),
+    "rate": ("float64", _POINT["rate"][1]),
     "phase": ("object", "warmup, measured or cooldown: where in its level it ended"),
     "status": ("object", "ok, or how it failed; stopped if it was cut short on purpose"),
     "http_status": ("Int64", "the response's HTTP status code"),
@@ -155,6 +177,11 @@ _REQUEST: dict[str, tuple[str, str]] = {
     "token_source": ("object", "usage (the server's count) or chunks (an estimate)"),
     "finish_reason": ("object", "why the server ended the output"),
     "tokens_per_chunk": ("float64", _POINT["tokens_per_chunk"][1]),
+    "scheduled_s": ("float64", "open loop: when it was to be sent, s on the worker's clock"),
+    "dispatched_s": (
+        "float64",
+        "open loop: when it was taken up, before its connection was there, s on the worker's clock",
+    ),
     "sent_s": ("float64", "when it was handed to the socket, s on the worker's clock"),
     "connect_ms": ("float64", "opening the connection, before sent; empty if it was reused; ms"),
     "dns_ms": ("float64", "part of connect_ms: finding the address; ms"),
@@ -173,7 +200,7 @@ _REQUEST: dict[str, tuple[str, str]] = {
     "merged_chunks": ("int64", "token chunks that share their stamp with an earlier one"),
     "stamp": ("object", "where arrivals were stamped: kernel, socket or httpx"),
     "client_error_ms": ("float64", "how late stamps can be: the first's or the mean over all; ms"),
-    "slot": ("int64", "which of the concurrent users sent it"),
+    "slot": ("int64", "which of the concurrent users sent it; -1 if an open loop sent it no more"),
     "token_ms": ("object", "array: sent → arrival of each token chunk; ms"),
 }
 
@@ -197,6 +224,16 @@ def measured(point: Mapping[str, object], name: str) -> float | None:
 def is_whole(point: Mapping[str, object]) -> bool:
     """Tell whether a point's answers came whole (embeddings, say), so that no token was timed."""
     return measured(point, "items_per_s") is not None and measured(point, "ttft_p50_ms") is None
+
+
+def are_whole(points: Iterable[Mapping[str, object]]) -> bool:
+    """Tell whether the answers of a run came whole: its current one, where others stand beside it.
+
+    Answers of another kind have other figures, which can't be drawn on the same axes.
+    """
+    answered = [point for point in points if point.get("n")]
+    current = [point for point in answered if point.get("current") is not False]
+    return bool(answered) and all(map(is_whole, current or answered))
 
 
 def count(value: float | None) -> str:

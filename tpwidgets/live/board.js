@@ -170,11 +170,12 @@ function assign(entry, values) {
   }
 }
 
-/** Whether all answers came whole, so that no token was timed: embeddings, say. */
+/** Whether the current run's answers come whole (embeddings, say), as words.are_whole tells it. */
 function whole(rows) {
   const answered = rows.filter((row) => row.n > 0);
-  return answered.length > 0
-    && answered.every((row) => row.ttft_p50_ms == null && row.items_per_s != null);
+  const current = answered.filter((row) => row.current !== false);
+  return answered.length > 0 && (current.length ? current : answered)
+    .every((row) => row.ttft_p50_ms == null && row.items_per_s != null);
 }
 
 /** The ticks: what was asked for and what was measured; null keeps the chart's own. */

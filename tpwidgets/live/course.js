@@ -29,6 +29,7 @@ class Course {
     this.settling = [];
     this.span = 0.5;
     this.ended = false;
+    this.whole = false;
   }
 
   /** Take everything, or a change; return whether the change fits what is here. */
@@ -47,13 +48,14 @@ class Course {
     }
   }
 
-  #takeSeries({ keep, points, levels, span_s, ended }) {
-    const fresh = points.map(([t, span, tps]) => ({ t, end: t + span, mid: t + span / 2, tps }));
+  #takeSeries({ keep, points, levels, span_s, ended, whole }) {
+    const fresh = points.map(([t, span, rate]) => ({ t, end: t + span, mid: t + span / 2, rate }));
     this.points = [...this.points.slice(0, keep), ...fresh];
     if (levels) {
       this.levels = levels.map(([t, concurrency, from, to]) => ({ t, concurrency, from, to }));
       this.span = span_s;
       this.ended = ended;
+      this.whole = whole;
     }
     const counted = this.levels.filter(({ from }) => from != null)
       .map(({ from, to }) => [from, to ?? Infinity]);
@@ -79,11 +81,12 @@ class Course {
     const last = this.points.at(-1)?.end ?? 0;
     return {
       until: this.ended && last ? last : axisEnd(last),
-      top: roundUp(this.points.map(({ tps }) => tps)),
+      top: roundUp(this.points.map(({ rate }) => rate)),
       span: this.span,
       begins: this.levels.map(({ t }) => t),
       names: this.levels.map(({ concurrency }) => `${concurrency}`),
       rows: this.points.length,
+      whole: this.whole,
     };
   }
 }

@@ -56,7 +56,7 @@ class Series:
         self._points: list[Any] = []
         self._levels: list[Packed] = []
         self._span_s = Timeline.SPAN_S
-        self._ended = False
+        self._ended = self._whole = False
 
     def change(self, timeline: Timeline) -> dict[str, Any] | None:
         """Take in a timeline; return what is new: what to keep, what comes after it, the levels."""
@@ -66,11 +66,12 @@ class Series:
             _rounded(v.t_s, v.concurrency, v.window_start_s, v.window_end_s)
             for v in timeline.levels
         ]
-        same = levels == self._levels and timeline.ended == self._ended
+        same = (levels, timeline.ended, timeline.whole) == (self._levels, self._ended, self._whole)
         if same and keep == len(points) == len(before):
             return None
         self._points, self._levels = points, levels
-        self._span_s, self._ended = timeline.span_s, timeline.ended
+        self._span_s = timeline.span_s
+        self._ended, self._whole = timeline.ended, timeline.whole
         change = {"keep": keep, "points": [_rounded(*p) for p in points[keep:]]}
         return change if same and keep else change | self._frame
 
@@ -81,7 +82,10 @@ class Series:
 
     @property
     def _frame(self) -> dict[str, Any]:
-        return {"levels": self._levels, "span_s": self._span_s, "ended": self._ended}
+        return {
+            "levels": self._levels, "span_s": self._span_s,
+            "ended": self._ended, "whole": self._whole,
+        }  # fmt: skip
 
 
 def _pack(row: Mapping[str, Any]) -> Packed:

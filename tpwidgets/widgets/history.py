@@ -5,6 +5,7 @@ from weakref import WeakKeyDictionary
 
 from ..cost import own_cost
 from ..run import Run
+from ..words import are_whole
 
 _KEEP = 5
 
@@ -70,5 +71,7 @@ class History:
 
     def _label(self, run: Run) -> str:
         c = run.conditions
-        lengths = f"{c['prompt_tokens_asked']} → {c['output_tokens_asked']} tok"
-        return f"{self._names[run]}: {c.get('model') or c.get('endpoint')}, {lengths}"
+        lengths = f"{c['prompt_tokens_asked']}"
+        if not are_whole(run.rows):  # else no tokens come back
+            lengths += f" → {c['output_tokens_asked']}"
+        return f"{self._names[run]}: {c.get('model') or c.get('endpoint')}, {lengths} tok"

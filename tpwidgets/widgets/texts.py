@@ -9,7 +9,7 @@ from ..cost import Price
 from ..endpoints import Endpoint
 from ..meter import Live
 from ..run import escape
-from ..words import count, duration, usd
+from ..words import MISSING, count, duration, usd
 
 STYLE = """<style>
 .tp-explorer {font-family: var(--jp-ui-font-family, system-ui, sans-serif);
@@ -56,17 +56,31 @@ def tiles(live: Live | None) -> str:
     """Return the running figures; a dash stands for what was not measured yet."""
     live = live or Live()
     cells = (
-        (duration(live.ttft_ms), "TTFT, median"),
-        (_rate(live.user_tps, " tok/s"), "per user"),
-        (_rate(live.output_tps, " tok/s"), "whole system"),
+        *(_whole(live) if live.whole else _streamed(live)),
         (_rate(live.rps, " req/s"), "requests"),
+        (MISSING if live.concurrency is None else str(live.concurrency), "concurrency"),
         (str(live.in_flight), "in flight"),
         (str(live.errors), "errors in all"),
     )
     figures = [f"<b>{escape(value)}</b><br><small>{escape(name)}</small>" for value, name in cells]
-    if live.concurrency is not None:
-        figures.append(f"<small>at {live.concurrency} concurrent</small>")
     return "<div>" + "".join(f"<span>{figure}</span>" for figure in figures) + "</div>"
+
+
+def _streamed(live: Live) -> tuple[tuple[str, str], ...]:
+    return (
+        (duration(live.ttft_ms), "TTFT, median"),
+        (_rate(live.user_tps, " tok/s"), "per user"),
+        (_rate(live.output_tps, " tok/s"), "whole system"),
+    )
+
+
+def _whole(live: Live) -> tuple[tuple[str, str], ...]:
+    return (
+        (duration(live.e2e_ms), "E2E, median"),
+        (duration(live.e2e_p95_ms), "E2E, p95"),
+        (_rate(live.items_per_s, " items/s"), "whole system"),
+        (_rate(live.input_tps, " tok/s"), "input, whole system"),
+    )
 
 
 def so_far(live: Live, price: Price | None) -> str:
@@ -80,7 +94,7 @@ def so_far(live: Live, price: Price | None) -> str:
 
 
 def _rate(value: float | None, unit: str) -> str:
-    return "–" if value is None else f"{count(value)}{unit}"
+    return MISSING if value is None else f"{count(value)}{unit}"
 
 
 def conditions(line: str, said: Mapping[str, Any]) -> str:
