@@ -124,6 +124,8 @@ class Explorer(w.VBox):
 
     def close(self) -> None:
         """Stop what is under way and take the widgets down."""
+        if self.comm is None:  # refused before it was a widget, or closed already
+            return
         self._closed = True
         if self._measurement is not None:
             self._measurement.stop()
