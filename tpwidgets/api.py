@@ -54,8 +54,9 @@ def start(
     prompt_tokens, output_tokens : int
         Lengths as the server counts them.
     batch : int
-        Items per request, each of these lengths: texts to embed, prompts in a list, or choices
-        (``n``).
+        Items per request, each of these lengths: choices (``n``) with ``chat``, prompts in a list
+        with ``completions``, texts to embed with ``embeddings``. The other protocols ask for one
+        at a time, and refuse more than 1.
     shared_prefix_tokens : int
         Let all prompts begin with the same so many tokens, so that a prefix cache can serve them.
         0: they differ from the first word on, and none can.
@@ -65,8 +66,9 @@ def start(
         Seconds to count at each level.
     timeout_s : float
         Give up on a request after so many seconds without a token, the first or the next.
-    protocol : {"chat", "completions"}, optional
-        None: found out.
+    protocol : str, optional
+        ``chat``, ``completions``, ``responses``, ``anthropic``, ``gemini``, ``ollama``,
+        ``ollama-generate`` or ``embeddings``. None: found out.
     api_key_env : str, optional
         The name of the environment variable that holds the key: short for ``Key.env(name)``.
     key : Key, optional
