@@ -12,11 +12,23 @@ from .words import is_whole
 
 if TYPE_CHECKING:
     from .endpoints import Endpoint
+    from .loads import Load
     from .prepared import Prepared
+    from .rates import OpenLoad
     from .workload import Workload
 
+_CLOSED = "closed loop"
+_WINDOWS = {
+    "concurrency": "closed loop; opens when every user has been refilled once, closes before the "
+    "first is left empty",
+    "rate": "open loop; opens when the level's first request, and all of the level before, have "
+    "ended",
+}
 
-def at_start(endpoint: "Endpoint", workload: "Workload") -> dict[str, Any]:
+
+def at_start(
+    endpoint: "Endpoint", workload: "Workload", load: "Load | OpenLoad | None" = None
+) -> dict[str, Any]:
     """Return what is known before anything is asked: no secret among it."""
     from importlib.metadata import version
 
@@ -29,8 +41,8 @@ def at_start(endpoint: "Endpoint", workload: "Workload") -> dict[str, Any]:
         "extra_body": bodies.masked(endpoint.extra_body),
         "prompt_tokens_asked": workload.prompt_tokens,
         "output_tokens_asked": workload.output_tokens,
-        "window": "closed loop; opens when every user has been refilled once, closes before the "
-        "first is left empty",
+        "load": load.said if load is not None else _CLOSED,
+        "window": _WINDOWS[load.axis if load is not None else "concurrency"],
         "prompts": _prompts(workload),
         "items_per_request": workload.batch,
         "tpwidgets": __version__,
@@ -93,7 +105,7 @@ def one_line(conditions: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     if rows:
         total = sum(r["n"] for r in rows)
         spans = [r["window_s"] for r in rows]
-        parts.append(f"n = {total:,} in windows of {_span(spans)} s, closed loop")
+        parts.append(f"n = {total:,} in windows of {_span(spans)} s, {c.get('load', _CLOSED)}")
     late = [r["client_error_p99_ms"] for r in rows if r.get("client_error_p99_ms") is not None]
     stamp = c.get("stamps", "")
     if late:

@@ -35,7 +35,7 @@ class Gathered:
         """Whether the workers said that all is done."""
         self.purse = purse
         """What may be spent, if there is a limit."""
-        self.left_out: tuple[int, ...] = ()
+        self.left_out: tuple[float, ...] = ()
         """The levels that were not finished."""
         self._tariff: Tariff | None = None
         self._spent_up = False
@@ -68,9 +68,9 @@ class Gathered:
             f"${count(self.spent_usd)} spent"
         )
         if self.left_out:
-            said += f"; level {self.left_out[0]} not finished"
+            said += f"; level {self.left_out[0]:g} not finished"
         if self.left_out[1:]:
-            said += f", {', '.join(map(str, self.left_out[1:]))} not begun"
+            said += f", {', '.join(f'{level:g}' for level in self.left_out[1:])} not begun"
         return said
 
     def tariff_of(self, prepared: "Prepared") -> "Tariff | None":

@@ -30,7 +30,8 @@ _READ = (
     "sent_s", "ended_s", "slot", "reused_connection", "ttft_ms", "ttfo_ms", "tpot_ms", "e2e_ms",
     "connect_ms", "write_ms", "server_queue_ms", "server_prefill_ms", "server_start_ms",
     "prompt_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "requested_tokens",
-    "first_chunk_tokens", "merged_chunks", "client_error_ms", "items",
+    "first_chunk_tokens", "merged_chunks", "client_error_ms", "items", "scheduled_s",
+    "dispatched_s", "late_ms",
 )  # fmt: skip
 _read = attrgetter(*_READ)
 _MADE = ("status", "estimated", "chunks", "last_ms", "latest_s")

@@ -111,6 +111,10 @@ class Load:
     requests: int | None = None
     seconds: float | None = None
 
+    axis = "concurrency"
+    """The column of `run.points` that the levels stand in."""
+    unit = ""
+    said = "closed loop"
     MIN_SECONDS = 5.0
     MAX_SECONDS = 10.0
     """Without `requests` and `seconds`, a level's window stays open at least and at most so long
@@ -134,11 +138,26 @@ class Load:
         )
 
     @property
+    def levels(self) -> tuple[int, ...]:
+        """The levels, whatever they are of."""
+        return self.concurrency
+
+    @property
     def adaptive(self) -> bool:
         """Whether a level ends when its interval is narrow enough."""
         return self.requests is None and self.seconds is None
 
     @staticmethod
-    def enough(concurrency: int) -> int:
+    def enough(concurrency: float) -> int:
         """How many requests an adaptive level counts at least: an interval needs some."""
-        return max(6, 2 * concurrency)
+        return max(6, math.ceil(2 * concurrency))
+
+    @staticmethod
+    def in_flight(concurrency: float, e2e_s: float) -> float:  # noqa: ARG004 - as of an OpenLoad
+        """Return how many requests are in flight where each takes so long."""
+        return concurrency
+
+    @staticmethod
+    def command(concurrency: float) -> dict[str, object]:
+        """Return what the workers have to know of a level."""
+        return {"concurrency": concurrency}

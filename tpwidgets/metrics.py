@@ -21,6 +21,7 @@ from .intervals import (
     turns_interval,
 )
 from .ledger import CLIENT_LIMIT, OK, RATE_LIMITED, STOPPED, Columns, Ledger
+from .offered import offered, queue_grows
 from .samples import Sample, Window
 from .verdict import judge
 from .words import COLUMNS, PERCENTILES, POINT_DTYPES, is_whole, measured
@@ -68,6 +69,8 @@ def operating_point(samples: Sequence[Sample], window: Window, *, provisional: b
       token.
     * A request that was cut short never got its usage: its chunks are worth, and its prompt is as
       long as, the mean of the requests that did.
+    * An open loop has no users, hence no turns: its rates are counted over the whole window, and
+      while that is open up to when the oldest request in flight was sent (`offered.py`).
     * While the window is open (`provisional`), requests in flight aren't samples yet; token rates
       then end where the first slot's knowledge ends, or they would be too low, and are counted to
       20 ms. What nobody looks at so early (gaps, p99, the intervals of rps) is left out.
@@ -112,8 +115,13 @@ def _row(ledger: Ledger, c: Columns, window: Window, provisional: bool) -> Row:
     }
     row |= _outcomes(ended)
     row |= _usage(ok, ended)
-    row |= _rates(ledger, c, ok, start, end, window.concurrency if provisional else None)
+    known = _known_until(c, start, end, window) if provisional else end
+    row |= _rates(ledger, c, ok, (start, known, end), window, provisional)
     row |= _latencies(ok, row, provisional)
+    growing = False
+    if window.rate is not None:
+        row |= offered(c, ended, ok, window, start, known, provisional=provisional)
+        growing = not provisional and queue_grows(c, start, end)
     row |= _ttft_parts(ok)
     if not provisional:
         row |= _gaps(ok, row)
@@ -121,7 +129,7 @@ def _row(ledger: Ledger, c: Columns, window: Window, provisional: bool) -> Row:
     unsent = ended.where(ended["status"] == CLIENT_LIMIT)
     late_ms = float(ended["client_error_ms"].mean()) if len(ended) else None
     row["client_limited"], row["note"] = judge(
-        row, failed.samples, unsent.samples, window, _gap_ms(ok, row), late_ms
+        row, failed.samples, unsent.samples, window, _gap_ms(ok, row), late_ms, growing
     )
     return row
 
@@ -168,60 +176,65 @@ def _usage(ok: Columns, ended: Columns) -> Row:
 
 
 def _rates(
-    ledger: Ledger, c: Columns, ok: Columns, start: float, end: float, open_slots: int | None
-) -> Row:
-    """Count over whole turns; `open_slots` is the concurrency while the window is still open."""
-    known = end if open_slots is None else _known_until(c, start, end, open_slots)
-    turns = _whole_turns(c, start, known or end)
+    ledger: Ledger, c: Columns, ok: Columns, span: tuple[float, float | None, float],
+    window: Window, provisional: bool,
+) -> Row:  # fmt: skip
+    """Count over whole turns, if there are users; `span`: from when, until when known, and to."""
+    start, known, end = span
+    users = window.rate is None
+    turns = _whole_turns(c, start, known or end) if users else None
     out: Row = {}
     since, until = turns or (start, end)
     if len(ok) and until > since:
         # where tokens stream, an open window is judged by these, not by its requests
-        by_tokens = open_slots is not None and bool(ok["chunks"].any())
-        out |= _completions(c, ok["ended_s"], since, until, by_tokens)
+        by_tokens = provisional and bool(ok["chunks"].any())
+        out |= _completions(c if users else None, ok["ended_s"], since, until, by_tokens)
         out |= _items(ok, out)
     if known is None:
         return out
     since, until = turns or (start, known)
     out |= {"rates_start_s": since - EDGE_S, "rates_end_s": until - EDGE_S}
-    span = until - since
-    if span <= 0:
+    length = until - since
+    if length <= 0:
         return out
     first_s, last_s = (c["sent_s"] + c[name] / 1000 for name in ("ttft_ms", "last_ms"))
     arrived = c.where((first_s <= until) & (last_s > since))
     tokens = 0.0
     if len(arrived):
         per_chunk = arrived.where(arrived["status"] == OK).tokens_per_chunk()
-        if open_slots is None:
+        if not provisional:
             course = tokens_course(arrived.streams(per_chunk), since, until)
         else:
             course = ledger.grid(per_chunk).up_to
-        bins = min(BINS, int(span / Grid.STEP_S))
+        bins = min(BINS, int(length / Grid.STEP_S))
         counts = np.diff(course(np.linspace(since, until, max(bins, 1) + 1)))
         tokens = float(counts.sum())
-        interval = _by_turns(c, since, until, tokens, course)
+        interval = _by_turns(c, since, until, tokens, course) if users else NONE
         if interval == NONE:
-            interval = rate_interval(counts, span / max(bins, 1))
-        out |= _cell("output_tps", tokens / span, interval)
+            interval = rate_interval(counts, length / max(bins, 1))
+        out |= _cell("output_tps", tokens / length, interval)
     # prompts count from the first token on or, where none stream, from the answer
     credited_s = np.where(np.isnan(first_s), c["ended_s"], first_s)
     begun = c.where((credited_s > since) & (credited_s <= until))
     prompt = _mean(begun.where(begun["status"] == OK)["prompt_tokens"])
     if prompt is not None:
         prompts = float(begun.prompt_tokens(prompt).sum())
-        out |= {"input_tps": prompts / span, "total_tps": (tokens + prompts) / span}
+        out |= {"input_tps": prompts / length, "total_tps": (tokens + prompts) / length}
     return out
 
 
-def _completions(c: Columns, ends: Floats, since: float, until: float, by_tokens: bool) -> Row:
+def _completions(
+    c: Columns | None, ends: Floats, since: float, until: float, by_tokens: bool
+) -> Row:
+    """Count requests; `c`: those whose users' turns tell the interval, if there are users."""
     ends = np.sort(ends[(ends > since) & (ends <= until)])
     interval = NONE
-    if not by_tokens:
+    if not by_tokens and c is not None:
         interval = _by_turns(
             c, since, until, ends.size, lambda at: np.searchsorted(ends, at + EDGE_S)
         )
-        if interval == NONE:
-            interval = arrival_rate_interval(ends, since, until)
+    if not by_tokens and interval == NONE:
+        interval = arrival_rate_interval(ends, since, until)
     return _cell("rps", ends.size / (until - since), interval)
 
 
@@ -252,12 +265,19 @@ def _by_turns(
     return turns_interval(amounts, spans, users, total / (until - since), until - since)
 
 
-def _known_until(c: Columns, start: float, end: float, slots: int) -> float | None:
-    """Return when the level's least known slot last ended a request: all before it is known."""
-    last = np.full(slots, -np.inf)
-    mine = c["slot"] < slots  # users of a higher level before may have left
-    np.maximum.at(last, c["slot"][mine].astype(np.intp), c["ended_s"][mine])
-    known = min(float(last.min()) + EDGE_S, end)
+def _known_until(c: Columns, start: float, end: float, window: Window) -> float | None:
+    """Return until when all is known, while the window is open; None if for too little of it.
+
+    That is when the level's least known slot last ended a request or, in an open loop, when the
+    oldest request in flight was sent.
+    """
+    if window.rate is None:
+        last = np.full(window.concurrency, -np.inf)
+        mine = c["slot"] < window.concurrency  # users of a higher level before may have left
+        np.maximum.at(last, c["slot"][mine].astype(np.intp), c["ended_s"][mine])
+        known = min(float(last.min()) + EDGE_S, end)
+    else:
+        known = min(window.known_s or end, end)
     return known if known - start >= SEEN_SHARE * (end - start) else None
 
 

@@ -19,9 +19,10 @@ class Sample:
 
     request_id: str
     slot: int
-    """Which of the concurrent users sent it."""
+    """Which of the concurrent users sent it; -1 if an open loop could send it no more."""
     concurrency: int
-    """The level in force when the request ended."""
+    """The level in force when the request ended; in an open loop, how many requests its worker had
+    in flight when it was sent, itself included."""
     phase: str = "warmup"
     """``warmup``, ``measured`` (ended inside the level's window) or ``cooldown``."""
     status: str = "ok"
@@ -73,6 +74,12 @@ class Sample:
     client_error_ms: float = 0.0
     """How wrong its stamps can be, as far as the client can tell: the first one's, if it shares its
     read with the second, else the mean over all."""
+    rate: float | None = None
+    """Open loop: the level that it was scheduled in, requests/s; None in a closed loop."""
+    scheduled_s: float | None = None
+    """Open loop: when it was to be sent."""
+    dispatched_s: float | None = None
+    """Open loop: when it was taken up, before its connection was there."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.token_ms, array):
@@ -114,6 +121,11 @@ class Sample:
         return self.token_ms[-1] if self.token_ms else self.ended_ms
 
     @property
+    def late_ms(self) -> float | None:
+        """Open loop: scheduled → sent, what a latency from the scheduled time has more."""
+        return None if self.scheduled_s is None else (self.sent_s - self.scheduled_s) * 1000
+
+    @property
     def tpot_ms(self) -> float | None:
         """(e2e − ttft) / (output tokens − tokens in the first chunk); None below two tokens.
 
@@ -127,13 +139,15 @@ class Sample:
 
 @dataclass(slots=True)
 class Window:
-    """The span of one operating point in which counting took place (closed loop).
+    """The span of one operating point in which counting took place.
 
-    It opens when every slot has been refilled at least once since the level began, and closes
-    before the first slot is left empty. While it is still open, `end_s` is "now".
+    In a closed loop it opens when every slot has been refilled at least once since the level began,
+    and closes before the first slot is left empty. In an open loop it opens when the first request
+    of the level, and all of the level before, have ended. While it is still open, `end_s` is "now".
     """
 
     concurrency: int
+    """The level; 0 in an open loop."""
     start_s: float
     end_s: float
     in_flight_mean: float = 0.0
@@ -141,3 +155,8 @@ class Window:
     closed: bool = False
     note: str = ""
     """Why the level ended other than as asked (stopped, failures, time); empty otherwise."""
+    rate: float | None = None
+    """Open loop: the level, requests/s; None in a closed loop."""
+    known_s: float | None = None
+    """Open loop, while the window is open: when the oldest request in flight was sent, before which
+    all is known."""

@@ -16,6 +16,10 @@ LATE_GAP = 0.25
 at the 99th percentile, since a late stamp adds to it in full; those of gaps on average, since in
 them it cancels out within a request."""
 
+LATE_SEND_MS = 10.0
+"""… and where an open loop's requests were taken up later than this, or than `LATE_TTFT` of the
+median TTFT if that is more, at the 99th percentile."""
+
 MERGED_PCT = 25.0
 """Above this, gaps are said to be bunched. Not held against the client: servers that decode several
 tokens a step write their chunks together."""
@@ -28,6 +32,7 @@ def judge(
     window: Window,
     gap_ms: float | None,
     late_ms: float | None,
+    growing: bool = False,
 ) -> tuple[bool, str]:
     """Tell whether the client was the limit, and write all that a reader has to know.
 
@@ -43,6 +48,8 @@ def judge(
         The median time between chunks.
     late_ms
         How late stamps can be, on average.
+    growing
+        Whether requests in flight became more and more (open loop).
     """
     reasons, notes = [], [window.note] if window.note else []
     n, failed = int(measured(row, "n") or 0), len(failures)
@@ -58,8 +65,17 @@ def judge(
     ):
         if late is not None and median and late > share * median:
             reasons.append(f"stamps {how} {duration(late)} late at a {words} of {duration(median)}")
+    delay_ms = measured(row, "sched_delay_p99_ms")
+    if delay_ms is not None and delay_ms > max(LATE_SEND_MS, LATE_TTFT * (ttft_ms or 0.0)):
+        reasons.append(f"requests were sent up to {duration(delay_ms)} after their time")
     if reasons:
         notes.append("the client was the limit: " + ", ".join(reasons))
+    if growing:
+        answered = (n + failed) / (window.end_s - window.start_s)
+        notes.append(
+            f"not a steady state: {count(measured(row, 'sent_rps'))} requests/s arrive, "
+            f"{count(answered)} are answered"
+        )
     if not n and not failed and not unsent:
         notes.append("no request ended inside the window: count for more seconds")
     if failed:

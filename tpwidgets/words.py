@@ -76,8 +76,7 @@ def _ttft_parts() -> dict[str, tuple[str, str]]:
 _POINT: dict[str, tuple[str, str]] = {
     "concurrency": (
         "int64",
-        "asked concurrency: requests kept in flight; in an open loop in_flight_mean, rounded, 1 at "
-        "least",
+        "asked concurrency: requests kept in flight; open loop: in_flight_mean, rounded, not 0",
     ),
     "rate": ("float64", "open loop: requests/s that were to be sent; empty in a closed loop"),
     "sent_rps": ("float64", "open loop: requests that were sent in the window / its length"),
@@ -154,8 +153,7 @@ _REQUEST: dict[str, tuple[str, str]] = {
     "request_id": ("object", "sent as x-request-id, so that a server's log can be joined"),
     "concurrency": (
         "int64",
-        "asked concurrency when it ended; in an open loop, how many its worker had in flight when "
-        "it was sent",
+        "asked concurrency when it ended; open loop: how many its worker had in flight with it",
     ),
     "rate": ("float64", _POINT["rate"][1]),
     "phase": ("object", "warmup, measured or cooldown: where in its level it ended"),

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 
 def assignment(
-    prepared: "Prepared", timeout_s: float, epoch_ns: int, tariff: Tariff | None
-) -> dict[str, Any]:
+    prepared: "Prepared", timeout_s: float, epoch_ns: int, tariff: Tariff | None,
+    *, open_loop: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """Return all that a worker needs to make requests. Holds the key: goes over the pipe only."""
     workload = prepared.workload
     return {
@@ -28,6 +29,7 @@ def assignment(
         "batch": workload.batch,
         "output_tokens": workload.output_tokens,
         "timeout_s": timeout_s,
+        "open_loop": open_loop,
         "tariff": None if tariff is None else asdict(tariff),
         "local": prepared.endpoint.local,
         "epoch_ns": epoch_ns,

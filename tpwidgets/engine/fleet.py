@@ -1,7 +1,8 @@
 """The workers of one measurement, as if they were one: as many as the load needs cores.
 
-A level's users are shared out among them. Each walks the level by itself; what they tell is put
-together here: the window in which all of them counted, requests in flight as their sum.
+A level's users, or an open loop's arrivals, are shared out among them. Each walks the level by
+itself; what they tell is put together here: the window in which all of them counted, requests in
+flight as their sum.
 """
 
 import math
@@ -12,6 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from ..loads import MAX_CONCURRENCY
 from ..masking import Mask
 from .budget import Purse
 from .limits import users_per_worker
@@ -19,6 +21,8 @@ from .process import LocalWorker
 
 _USERS_PER_WORKER = 256
 """So many users one worker takes on before it is known how busy they keep it."""
+_RATE_PER_WORKER = 100.0
+"""The same for an open loop, in requests per second."""
 _COMFORTABLE = 0.6
 """How much of a core a worker should need at most: beyond, tokens begin to share reads."""
 _SATURATED = 0.85
@@ -40,6 +44,7 @@ class _Member:
     def __init__(self, mask: Mask) -> None:
         self.worker = LocalWorker(mask)
         self.users = self.first_slot = 0
+        """Its share of the level: users, or 1 where it has a part of the arrivals."""
         self.live: dict[str, Any] | None = None
         self.window: dict[str, Any] | None = None
         self.left: list[dict[str, Any] | None] = []
@@ -99,7 +104,7 @@ class Fleet:
                 for number, member in enumerate(self._members):
                     member.worker.send(self._part(number))
             elif command["do"] == "level":
-                self._grow(self._wanted(command["concurrency"]))
+                self._grow(self._wanted(command))
                 self._share_out(command)
             else:
                 self._ending = True
@@ -112,14 +117,19 @@ class Fleet:
         own = {"run": f"{run}-{number}", "seed": seed + number} if number else {}
         return {**self._assignment, **own}
 
-    def _wanted(self, users: int) -> int:
-        """Return how many workers so many users need, by how busy those before kept them."""
-        least = math.ceil(users / users_per_worker())
+    def _wanted(self, level: dict[str, Any]) -> int:
+        """Return how many workers a level needs, by how busy the one before kept them."""
+        axis = "rate" if "rate" in level else "concurrency"
+        load: float = level[axis]
+        least = 1
+        if axis == "concurrency":
+            least = math.ceil(load / users_per_worker())
         busy: float = sum(m.live["busy"] for m in self._members if m.live)
-        before: int = self._level.get("concurrency", 0)
+        before: float = self._level.get(axis, 0)
         if before:
-            return max(least, math.ceil(busy * users / before / _COMFORTABLE))
-        return max(least, math.ceil(users / _USERS_PER_WORKER))
+            return max(least, math.ceil(busy * load / before / _COMFORTABLE))
+        each = _RATE_PER_WORKER if axis == "rate" else _USERS_PER_WORKER
+        return max(least, math.ceil(load / each))
 
     def _grow(self, wanted: int) -> None:
         while len(self._members) < min(wanted, self._cores):
@@ -151,16 +161,38 @@ class Fleet:
         # a level that is begun again with more workers leaves no window behind
         self._leaving.append([] if again else [m for m in self._members if m.users])
         self._level, self._shared_at = level, time.monotonic()
-        users, n = level["concurrency"], len(self._members)
+        n = len(self._members)
         self._ended_s, self._over = [], False
         # one worker sees by itself when it has counted enough; of several, each knows its part only
         count = {} if n == 1 else {"requests": None, "seconds": None}
-        first = 0
+        parts = self._arrivals(level, n) if "rate" in level else self._users(level, n)
+        for member, part in zip(self._members, parts, strict=True):
+            member.worker.send({**level, **part, **count})
+
+    def _users(self, level: dict[str, Any], n: int) -> Iterator[dict[str, Any]]:
+        """Yield how many of a closed loop's users each worker gets."""
+        users, first = level["concurrency"], 0
         for number, member in enumerate(self._members):
             share = users // n + (number < users % n)
             member.users, member.first_slot = share, first
             first += share
-            member.worker.send({**level, "concurrency": share, **count})
+            yield {"concurrency": share}
+
+    def _arrivals(self, level: dict[str, Any], n: int) -> Iterator[dict[str, Any]]:
+        """Yield which of an open loop's arrivals each worker gets: all draw the same.
+
+        Where there are few, not every worker gets some: the window waits for each.
+        """
+        parts = min(n, max(1, int(level["rate"])))
+        most = int(min(MAX_CONCURRENCY // parts, users_per_worker()))
+        begin_s = (time.perf_counter_ns() - self._assignment["epoch_ns"]) / 1e9
+        seed = self._assignment["seed"] + len(self._leaving)
+        for number, member in enumerate(self._members):
+            member.users, member.first_slot = int(number < parts), number * most
+            yield {
+                "part": number if number < parts else None, "parts": parts, "most": most,
+                "seed": seed, "begin_s": begin_s if parts > 1 else None,
+            }  # fmt: skip
 
     # -- messages ------------------------------------------------------------------------------
 
@@ -179,8 +211,10 @@ class Fleet:
     def _together(self, member: _Member, message: dict[str, Any]) -> Iterator[dict[str, Any]]:
         if "sample" in message:
             sample = message["sample"]
-            sample.slot += member.first_slot
-            sample.concurrency = self._level["concurrency"]
+            if sample.slot >= 0:
+                sample.slot += member.first_slot
+            if sample.rate is None:
+                sample.concurrency = self._level["concurrency"]
             if sample.phase == "measured":
                 self._ended_s.append(sample.ended_s)
             yield message
@@ -226,11 +260,13 @@ class Fleet:
     def _live(self) -> dict[str, Any]:
         """Put together what is going on right now."""
         lives = [m.live for m in self._members if m.live is not None]
+        in_flight = sum(live["in_flight"] for live in lives)
+        concurrency = in_flight if "rate" in self._level else self._level.get("concurrency", 0)
         return {
             "live": {
                 "now_s": max((live["now_s"] for live in lives), default=0.0),
-                "concurrency": self._level.get("concurrency", 0),
-                "in_flight": sum(live["in_flight"] for live in lives),
+                "concurrency": concurrency,
+                "in_flight": in_flight,
                 "chunks": sum(live["chunks"] for live in lives),
                 "window": self._open(),
             }
@@ -263,6 +299,7 @@ class Fleet:
         start, end = max(w["start_s"] for w in open_), min(w["end_s"] for w in open_)
         if len(open_) > 1 and start >= end:
             return None
+        rate = open_[0]["rate"]
         return {
             "concurrency": sum(w["concurrency"] for w in open_),
             "start_s": start,
@@ -270,6 +307,8 @@ class Fleet:
             "in_flight_mean": sum(w["in_flight_mean"] for w in open_),
             "closed": all(w["closed"] for w in open_),
             "note": next((w["note"] for w in open_ if w["note"]), ""),
+            "rate": rate,
+            "known_s": None if rate is None else min(w["known_s"] or w["end_s"] for w in open_),
         }
 
     def _help(self) -> None:

@@ -91,6 +91,14 @@ class Requester:
         """Close every connection."""
         await self._transport.aclose()
 
+    def unsent(self, message: str) -> Sample:
+        """Return the sample of a request that this machine did not send."""
+        self._number += 1
+        name = f"{self._run}-{self._number}"
+        sample = Sample(name, -1, 0, status="client_limit", message=message, sent_s=self.now())
+        sample.items, sample.stamp = self._batch, self._stamp
+        return sample
+
     def _content(self) -> bytes:
         several = self._protocol.batch == "prompts" and self._batch > 1
         prompts = [self._prompt() for _ in range(self._batch if several else 1)]
@@ -163,8 +171,7 @@ class Requester:
         sample.sent_s = (sent_ns - self._epoch_ns) / 1e9
         sample.ended_ms = (now_ns - sent_ns) / 1e6
         if exchange is None:  # no connection
-            direct = self._transport.direct(self._url)
-            sample.stamp = "httpx" if not direct else "kernel" if KERNEL_STAMPS else "socket"
+            sample.stamp = self._stamp
             return
         sample.stamp = exchange.stamp
         sample.client_error_ms = self._error_ms(exchange)
@@ -196,6 +203,13 @@ class Requester:
                 first, second = outcome.token_ns[:2]
                 share = 1.0 if first == second else outcome.merged / len(outcome.token_ns)
                 sample.client_error_ms += share * exchange.late_ns / 1e6
+
+    @property
+    def _stamp(self) -> str:
+        """Where arrivals are stamped."""
+        if not self._transport.direct(self._url):
+            return "httpx"
+        return "kernel" if KERNEL_STAMPS else "socket"
 
     def _error_ms(self, exchange: Exchange) -> float:
         """Return how wrong a stamp can be.

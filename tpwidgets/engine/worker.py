@@ -8,6 +8,7 @@ nobody is left behind by a kernel that died.
 
 import asyncio
 import gc
+import math
 import os
 import queue
 import sys
@@ -24,6 +25,7 @@ from .breaker import Breaker
 from .budget import Budget, Tariff
 from .closed_loop import ClosedLoop, Level
 from .limits import raise_open_files
+from .open_loop import OpenLevel, OpenLoop
 from .place import Busy, Place, go_first
 from .requester import Requester
 from .selector import InlineSelector
@@ -37,10 +39,12 @@ _NAP_S = 0.0005, 0.002
 """How long at least, where it is worth it, and at most."""
 _NAP_PER_GAP = 1 / 6
 """How long in relation to the gap between a stream's tokens: closer, they would merge."""
+_OPENED_AHEAD = 64
+"""So many connections an open loop's level opens ahead at most: how many it needs, time shows."""
 
 
 class Worker:
-    """Steers a closed loop by frames from the kernel."""
+    """Steers a loop by frames from the kernel."""
 
     def __init__(
         self,
@@ -54,7 +58,7 @@ class Worker:
         self._paced_at, self._paced_served = time.perf_counter(), 0
         self._unsent: list[bytes] = []
         self._requester: Requester | None = None
-        self._loop: ClosedLoop | None = None
+        self._loop: ClosedLoop | OpenLoop | None = None
         self._budget: Budget | None = None
         self._commands: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._opening: asyncio.Task[None] | None = None
@@ -90,10 +94,12 @@ class Worker:
         if do == "assignment":
             self._budget = self._budget_of(message.pop("tariff", None))
             self._requester = Requester(message, self._clock, self._selector)
-            self._loop = ClosedLoop(
-                self._requester, self._requester.now, self._emit, Breaker(message["seed"]),
-                self._budget,
-            )  # fmt: skip
+            breaker = Breaker(message["seed"])
+            parts = (self._requester, self._requester.now, self._emit, breaker, self._budget)
+            unsent = self._requester.unsent
+            self._loop = (
+                OpenLoop(*parts, unsent=unsent) if message["open_loop"] else ClosedLoop(*parts)
+            )
             # What is there stays, and a request leaves next to no cycles behind: the collector
             # need not walk through thousands of reads amid a run.
             gc.collect()
@@ -105,9 +111,13 @@ class Worker:
             gc.collect()
             self._loop.close_window()  # a hundred connections being opened belong to no window
             self._emit({"left": True})
-            self._opening = asyncio.create_task(self._requester.open(message["concurrency"]))
-            await asyncio.wait([self._opening])
-            self._loop.set_level(Level(**message))
+            if isinstance(self._loop, OpenLoop):
+                level = OpenLevel(**message)
+                await self._open(min(math.ceil(level.rate / level.parts), _OPENED_AHEAD))
+                self._loop.set_level(level)
+            else:
+                await self._open(message["concurrency"])
+                self._loop.set_level(Level(**message))
         elif do == "grant":
             if self._budget is not None:
                 self._budget.grant(message["usd"])
@@ -120,6 +130,11 @@ class Worker:
         elif do == "exit":
             return True
         return False
+
+    async def _open(self, connections: int) -> None:
+        assert self._requester is not None  # noqa: S101
+        self._opening = asyncio.create_task(self._requester.open(connections))
+        await asyncio.wait([self._opening])
 
     def _budget_of(self, tariff: dict[str, Any] | None) -> Budget | None:
         if tariff is None:
