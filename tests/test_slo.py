@@ -1,0 +1,130 @@
+"""Limits: what is accepted, what a point is judged to do, and how sure that is."""
+
+from array import array
+from itertools import repeat
+from math import comb
+
+import pytest
+
+import tpwidgets as tp
+from tpwidgets.intervals import share_interval, share_test
+from tpwidgets.ledger import Ledger
+from tpwidgets.samples import Sample
+from tpwidgets.slo import Limits, assess
+
+pytestmark = pytest.mark.quick
+
+
+def judged(limits: dict[str, float], ttfts: list[float], failed: int = 0) -> dict[str, object]:
+    """Judge requests of three tokens, 20 ms apart."""
+    samples = [
+        Sample(str(i), 0, 1, token_ms=array("d", [ms, ms + 20, ms + 40]), output_tokens=3)
+        for i, ms in enumerate(ttfts)
+    ]
+    checked = Limits.of(limits)
+    assert checked is not None
+    return assess(checked, Ledger(samples).since(-1.0), failed)
+
+
+def test_kept_and_broken_beyond_doubt() -> None:
+    kept = judged({"ttft_p95_ms": 500}, [100.0] * 100)
+    assert (kept["limits_hold"], kept["limits_sure"], kept["limits_note"]) == (True, True, "")
+    assert kept["slo_attainment"] == 1.0
+
+    broken = judged({"ttft_p95_ms": 50, "tpot_p50_ms": 30}, [100.0] * 20)
+    assert (broken["limits_hold"], broken["limits_sure"]) == (False, True)
+    assert broken["limits_note"] == "TTFT p95 is 100 ms, above 50 ms"
+    assert broken["slo_attainment"] == 0.0
+
+
+def test_few_requests_leave_doubt() -> None:
+    few = judged({"ttft_p95_ms": 500}, [100.0] * 20)  # 0.95^20 = 36 %: it may well be chance
+    assert (few["limits_hold"], few["limits_sure"]) == (True, False)
+    one_late = judged({"ttft_p95_ms": 500}, [*repeat(100.0, 17), 600.0, 600.0])
+    assert (one_late["limits_hold"], one_late["limits_sure"]) == (False, False)
+
+
+def test_every_limit_counts() -> None:
+    """What is broken is told, and a request is good only if it meets them all."""
+    both = judged({"ttft_p50_ms": 50, "tpot_p50_ms": 10, "e2e_p99_ms": 1000}, [100.0] * 40)
+    assert both["limits_note"] == (
+        "TTFT p50 is 100 ms, above 50 ms; TPOT p50 is 20 ms, above 10 ms"
+    )
+    mixed = judged(
+        {"ttft_p50_ms": 100, "e2e_p50_ms": 145}, [*repeat(100.0, 30), *repeat(120.0, 10)]
+    )
+    assert mixed["limits_hold"] is True
+    assert mixed["slo_attainment"] == 0.75
+    # the widest limit on a latency is what a single request is held to
+    tail = judged(
+        {"ttft_p50_ms": 100, "ttft_p99_ms": 130}, [*repeat(100.0, 30), *repeat(120.0, 10)]
+    )
+    assert tail["slo_attainment"] == 1.0
+
+
+def test_failures_are_misses() -> None:
+    some = judged({"ttft_p95_ms": 500}, [100.0] * 90, failed=10)
+    assert some["slo_attainment"] == 0.9
+    assert (some["limits_hold"], some["limits_sure"]) == (False, True)
+    assert some["limits_note"] == "10 % of requests failed, more than 1 %"
+    allowed = judged({"ttft_p95_ms": 500, "error_rate": 0.2}, [100.0] * 90, failed=10)
+    assert allowed["limits_hold"] is True
+    assert judged({"ttft_p95_ms": 500}, [], failed=3)["limits_hold"] is False
+    assert judged({"ttft_p95_ms": 500}, []) == {}
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        ({"ttft": 5}, "limit 'ttft' is not known"),
+        ({"ttft_p0_ms": 5}, "limit 'ttft_p0_ms' is not known"),
+        ({"ttft_p95_ms": 0}, "ttft_p95_ms must be a number of ms above 0"),
+        ({"ttft_p95_ms": "5"}, "ttft_p95_ms must be a number"),
+        ({"ttft_p95_ms": float("nan")}, "ttft_p95_ms must be a number"),
+        ({"error_rate": 2}, "error_rate must be from 0 to 1"),
+        ([5], "limits must be a dict"),
+    ],
+)
+def test_what_is_refused(limits: dict[str, float], said: str) -> None:
+    with pytest.raises(tp.SettingsError, match=said):
+        Limits.of(limits)
+
+
+def test_what_is_accepted() -> None:
+    assert Limits.of(None) is None
+    assert Limits.of({}) is None
+    limits = Limits.of({"ttft_p95_ms": 500, "e2e_p99.9_ms": 20_000})
+    assert limits is not None
+    assert Limits.of(limits) is limits
+    assert Limits.of(limits.bounds) == limits
+    assert limits.text == "TTFT p95 ≤ 0.5 s, E2E latency p99.9 ≤ 20 s, errors ≤ 1 %"
+
+
+@pytest.mark.parametrize("n", [1, 12, 59, 72, 200])
+@pytest.mark.parametrize("share", [0.5, 0.95])
+def test_the_share_is_tested_exactly(n: int, share: float) -> None:
+    def chance(low: int, high: int) -> float:
+        return sum(comb(n, k) * share**k * (1 - share) ** (n - k) for k in range(low, high + 1))
+
+    for met in range(n + 1):
+        expected = None
+        if met > n * share and chance(met, n) < 0.025:
+            expected = True
+        elif met <= n * share and chance(0, met) < 0.025:
+            expected = False
+        assert share_test(met, n, share) is expected, (met, n)
+
+
+def test_a_share_of_very_many() -> None:
+    assert share_test(96_000, 100_000, 0.95) is True
+    assert share_test(94_000, 100_000, 0.95) is False
+    assert share_test(95_010, 100_000, 0.95) is None
+    assert share_test(0, 0, 0.95) is None
+
+
+def test_the_interval_of_a_share() -> None:
+    """Wilson's, as published tables have it: 81 of 263 gives 0.2553 to 0.3662."""
+    lo, hi = share_interval(81, 263)
+    assert (round(lo, 4), round(hi, 4)) == (0.2553, 0.3662)
+    assert share_interval(5, 5)[1] == 1.0
+    assert share_interval(0, 5)[0] == 0.0

@@ -1,0 +1,125 @@
+"""Which level to measure next, where nobody says: it doubles, then closes in on what matters.
+
+With limits that is the largest level that keeps them; without, the bend, beyond which throughput
+stops rising. It decides by the points measured so far and nothing else.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from math import log, sqrt
+
+from .loads import doublings
+from .plan import MAX_ERROR_RATE, MIN_GAIN
+from .words import is_whole, measured
+
+Point = Mapping[str, object]
+
+_FILLED_IN = 4
+"""At most so many levels are measured where the curve bends."""
+_CLOSE = 1.5
+"""Levels closer than this factor show a bend well enough."""
+_LEAST = 1 / 64
+"""How far below its lowest level it looks for a rate that keeps the limits, as a share of it."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """Which level comes next; a Search keeps nothing, so any points may be given to it.
+
+    Attributes
+    ----------
+    lowest, highest : float
+        Where it begins, and what it doesn't exceed.
+    limited : bool
+        Whether the points are judged by limits (`tpwidgets.slo`).
+    axis : str
+        The column that the levels stand in: ``concurrency``, in whole numbers, or ``rate``.
+    precision : float
+        How close it comes to the largest level that keeps the limits, as a share of it.
+    """
+
+    lowest: float = 1
+    highest: float = 256
+    limited: bool = False
+    axis: str = "concurrency"
+    precision: float = 0.10
+
+    def next(self, points: Iterable[Point]) -> float | None:
+        """Return the level to measure next; None if nothing is left to be found out."""
+        latest = {measured(p, self.axis) or 0.0: p for p in points}
+        done = sorted(latest.items())
+        if not done:
+            return self.lowest
+        (level, top), turn = done[-1], self._turn(done)
+        if turn is not None:
+            return self._close_in(done, turn) if self.limited else self._fill_in(done)
+        if level < self.highest and not top.get("client_limited"):
+            return min(2 * level, self.highest)
+        return None if self.limited else self._fill_in(done)
+
+    def _turn(self, done: list[tuple[float, Point]]) -> int | None:
+        """Return which is the first point that is too far, None if there is none yet."""
+        for i, (_, point) in enumerate(done):
+            if not measured(point, "n"):
+                return i
+            if self.limited:
+                # one that seems to break limits, below one that surely keeps them, was bad luck
+                lucky = any(p.get("limits_hold") and p.get("limits_sure") for _, p in done[i:])
+                if not point.get("limits_hold") and not lucky:
+                    return i
+            elif _failing(point) or (i and not _rises(done[i - 1], done[i])):
+                return i
+        return None
+
+    def _close_in(self, done: list[tuple[float, Point]], broken: int) -> float | None:
+        """Halve what lies between the largest level that keeps the limits and the next one."""
+        high = done[broken][0]
+        if broken:
+            return self._between(done[broken - 1][0], high, 1 + self.precision)
+        if self.axis == "concurrency":
+            return 1 if high > 1 else None
+        return high / 4 if high > self.lowest * _LEAST else None
+
+    def _fill_in(self, done: list[tuple[float, Point]]) -> float | None:
+        """Measure on both sides of the sharpest bend of throughput over the logarithm of level."""
+        known = [(level, _throughput(p)) for level, p in done if _throughput(p)]
+        climbed = doublings(self.lowest, self.highest)
+        if len(known) < 3 or sum(level not in climbed for level, _ in done) >= _FILLED_IN:
+            return None
+        slopes = [(there[1] - here[1]) / log(there[0] / here[0]) for here, there in pairwise(known)]
+        bends = [before - after for before, after in pairwise(slopes)]
+        sharpest = 1 + max(range(len(bends)), key=bends.__getitem__)
+        for i in (sharpest, sharpest - 1):
+            level = self._between(known[i][0], known[i + 1][0], _CLOSE)
+            if level is not None:
+                return level
+        return None
+
+    def _between(self, low: float, high: float, close: float) -> float | None:
+        """Return a level in the middle, None if the two are close, or nothing lies between."""
+        if high / low <= close:
+            return None
+        middle = sqrt(low * high)
+        if self.axis != "concurrency":
+            return float(f"{middle:.3g}")
+        return round(middle) if low < round(middle) < high else None
+
+
+def _failing(point: Point) -> bool:
+    return (measured(point, "error_rate") or 0.0) > MAX_ERROR_RATE
+
+
+def _throughput(point: Point) -> float:
+    """Return what a system makes per second; 0 where that says more of the client."""
+    if point.get("client_limited"):
+        return 0.0
+    return measured(point, "items_per_s" if is_whole(point) else "output_tps") or 0.0
+
+
+def _rises(here: tuple[float, Point], there: tuple[float, Point]) -> bool:
+    """Tell whether throughput gains enough per doubling of the level."""
+    before, after = _throughput(here[1]), _throughput(there[1])
+    if not before or not after:
+        return bool(after)
+    return (after / before) ** (log(2) / log(there[0] / here[0])) - 1 >= MIN_GAIN
