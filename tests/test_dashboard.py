@@ -35,6 +35,7 @@ def test_where_answers_come_whole_their_latency_and_items_are_told() -> None:
     text = tiles(gathered.live)
     for figure in ("100 ms", "0.9 s", "80 items/s", "640 tok/s", "10 req/s"):
         assert f"<b>{figure}</b>" in text
+    assert "<b>2 of 2</b><br><small>in flight</small>" in text
     assert "–" not in text
     assert "TTFT" not in text
 

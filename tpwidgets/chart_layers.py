@@ -324,10 +324,10 @@ _TELL = {
     f" + ', ' + {number('tokens_per_chunk')} + ' tokens a chunk'",
     "tokens": f"{number('prompt_tokens_mean')} + ' in'"
     " + (isValid(datum.cached_pct) ? ' (' + format(datum.cached_pct, '.0f') + ' % cached)' : '')"
-    f" + ', ' + {number('output_tokens_mean')} + ' out'",
+    f" + (whole ? '' : ', ' + {number('output_tokens_mean')} + ' out')",
     "client error": "(datum.client_error_p99_ms < 0.001 ? 'below 0.001 ms' : "
-    f"{number('client_error_p99_ms', ' ms')}) + ' (p99), merged '"
-    f" + {number('merged_pct', ' %')}",
+    f"{number('client_error_p99_ms', ' ms')}) + ' (p99)'"
+    f" + (whole ? '' : ', merged ' + {number('merged_pct', ' %')})",
 }
 """The tooltip, line by line."""
 

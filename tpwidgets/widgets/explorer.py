@@ -15,6 +15,7 @@ from ..measurement import Measurement
 from ..politeness import NotConfirmed, Outlook
 from ..run import Run, escape
 from . import texts
+from .cells import take_turn
 from .controls import Controls
 from .history import History
 from .machine import MachineCheck
@@ -30,8 +31,6 @@ _SETTLE_S = 0.3
 """How long a press waits for values that were typed before it and are still on their way."""
 _TELL_S, _EXPLAIN_S = 0.4, 2.0
 """How often, at most, figures in words and the conditions are told anew: nobody reads faster."""
-_BY_CELL: dict[str, list["Explorer"]] = {}
-"""The explorers that each cell shows, so that running a cell again takes over where it was."""
 
 
 class Explorer(w.VBox):
@@ -65,7 +64,6 @@ class Explorer(w.VBox):
         self._marked: tuple[Any, list[dict[str, Any]]] = (None, [])
         self._tell, self._explaining = Pace(), Pace()
         self._closed = self._starting = False
-        self._execution: str | None = None
         self.controls = Controls(endpoint, settings)
         self.board = Board(levels=list(self.controls.load.concurrency))
         self._result = Result()
@@ -142,15 +140,9 @@ class Explorer(w.VBox):
         """Show the dashboard and, below it, the place where each result stays as plain output."""
         from IPython.display import display
 
-        cell, execution = _where()
-        if cell is not None:
-            shown = _BY_CELL.setdefault(cell, [])
-            # dashboards of this same execution stay: a cell may show several side by side
-            former = [e for e in shown if e is not self and e._execution != execution]
-            self._execution = execution
-            if former:
-                self._take_over(former[0])
-            _BY_CELL[cell] = [e for e in shown if not e._closed and e is not self] + [self]
+        former = take_turn(self)
+        if former is not None:
+            self._take_over(former)
         display(w.Widget._repr_mimebundle_(self), raw=True)
         self._result.place()
         self._machine.once()
@@ -161,7 +153,7 @@ class Explorer(w.VBox):
         button = {"layout": w.Layout(width="auto", min_width="90px")}
         self._measure = w.Button(description="Measure", button_style="primary", **button)
         self._stop = w.Button(description="Stop", disabled=True, **button)
-        self._progress = w.FloatProgress(min=0, max=1, layout=w.Layout(width="220px"))
+        self._progress = w.FloatProgress(min=0, max=1, layout=w.Layout(width="180px"))
         self._estimate = w.HTML()
         self._question = Question()
         self._status = w.HTML()
@@ -193,6 +185,7 @@ class Explorer(w.VBox):
             self._starting = True
             self._measure.disabled, self._stop.disabled = True, False
             self._question.withdraw()
+            self.controls.where.say("")  # what is wrong by now, the status will say
             self._machine.give_way()
             self._say("running", "starting")
             return True
@@ -373,19 +366,6 @@ def _what_there_is(run: Run) -> str:
     levels = f"{n} level{'s' if n != 1 else ''}"
     kept = "measured" if run.state == "done" else "measured and kept"
     return f"{levels}, {len(run.samples):,} requests {kept}"
-
-
-def _where() -> tuple[str | None, str | None]:
-    """Return the ids of the notebook cell that is being run and of this execution of it."""
-    import sys
-
-    ipython = sys.modules.get("IPython")
-    shell: Any = ipython.get_ipython() if ipython is not None else None
-    kernel = getattr(shell, "kernel", None)
-    if kernel is None:
-        return None, None
-    parent: dict[str, Any] = kernel.get_parent("shell") or {}
-    return parent.get("metadata", {}).get("cellId"), parent.get("header", {}).get("msg_id")
 
 
 def _all_of(box: Any) -> list[w.Widget]:

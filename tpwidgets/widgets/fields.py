@@ -110,7 +110,7 @@ class PriceField(w.HBox):
         self.basis = w.Dropdown(
             options=[("$ per 1M tokens", "token"), ("$ per hour, own hardware", "hour")],
             value="hour" if by_hour else "token", description="Price",
-            style={"description_width": "initial"}, layout=w.Layout(width="220px"),
+            style={"description_width": "initial"}, layout=w.Layout(width="246px"),
             tooltip="What is paid for: tokens, or hours of hardware",
         )  # fmt: skip
         p = self._given = price

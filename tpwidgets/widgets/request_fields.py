@@ -11,12 +11,13 @@ from ..endpoints import PROTOCOL_TITLES
 from ..errors import SettingsError
 from ..masking import is_secret_name, looks_like_a_key
 from ..typed import REFERENCE, read_fields, read_headers
-from ..workload import MAX_BATCH, MAX_TOKENS
+from ..workload import MAX_BATCH, MAX_TOKENS, Workload
+from .group import Group
 
 _FIT: dict[str, Any] = {"description_width": "initial"}
 
 
-class RequestFields(w.Box):
+class RequestFields(Group):
     """The part of the controls that most measurements leave as it is.
 
     What is typed into a box is saved with the notebook, so what looks like a secret is taken
@@ -56,28 +57,30 @@ class RequestFields(w.Box):
         )  # fmt: skip
         self._headers = w.Textarea(
             description="Headers", placeholder="X-Name: value, or $VARIABLE; one a line", rows=2,
-            continuous_update=False, style=_FIT, layout=w.Layout(width="330px"),
+            continuous_update=False, style=_FIT, layout=w.Layout(flex="1 1 320px"),
             tooltip="Sent with every request. Keys go into \N{LEFT DOUBLE QUOTATION MARK}Key from",
         )  # fmt: skip
         self._body = w.Textarea(
             value=json.dumps(shown) if shown else "",
             description="Body fields", placeholder='{"temperature": 0, "reasoning_effort": "low"}',
-            rows=2, continuous_update=False, style=_FIT, layout=w.Layout(width="400px"),
+            rows=2, continuous_update=False, style=_FIT, layout=w.Layout(flex="1 1 340px"),
             tooltip="JSON, merged into every request",
         )  # fmt: skip
-        for css, field in {
-            "protocol": self._protocol, "batch": self._batch, "batch-slider": self._slider,
-            "shared-prefix": self._shared, "headers": self._headers, "extra-body": self._body,
-        }.items():  # fmt: skip
-            field.add_class(f"tp-{css}")
         self._slid({"new": self._batch.value}, self._slider)
         self._slider.observe(lambda change: setattr(self._batch, "value", change["new"]), "value")
         self._batch.observe(lambda change: self._slid(change, self._slider), "value")
         self._headers.observe(self._typed, "value")
         self._body.observe(self._typed, "value")
         batch = w.HBox([self._batch, self._slider])
-        super().__init__([self._protocol, batch, self._shared, self._headers, self._body])
-        self.add_class("tp-row")
+        texts = w.HBox([self._headers, self._body])
+        super().__init__(
+            [self._protocol, batch, self._shared, texts],
+            {
+                "protocol": self._protocol, "batch": self._batch, "batch-slider": self._slider,
+                "shared-prefix": self._shared, "headers": self._headers, "extra-body": self._body,
+                "texts": texts,
+            },
+        )  # fmt: skip
 
     @staticmethod
     def _slid(change: Any, slider: w.SelectionSlider) -> None:
@@ -85,14 +88,18 @@ class RequestFields(w.Box):
             slider.value = change["new"]
 
     @property
-    def batch(self) -> int:
-        """Items per request."""
-        return int(self._batch.value)
+    def protocol(self) -> str | None:
+        """The protocol that is set; None: it is found out."""
+        return self._protocol.value or None
 
-    @property
-    def shared_prefix_tokens(self) -> int:
-        """How many tokens all prompts share; not checked against their length."""
-        return int(self._shared.value)
+    def settings(self) -> dict[str, Any]:
+        """Return what is set here and isn't the default, as keywords for `tp.measure`.
+
+        What belongs to the endpoint is in `overrides`; a prefix is not checked against the
+        prompts' length.
+        """
+        found = {"batch": int(self._batch.value), "shared_prefix_tokens": int(self._shared.value)}
+        return {name: value for name, value in found.items() if value != getattr(Workload, name)}
 
     def overrides(self) -> dict[str, Any]:
         """Return what an endpoint's protocol, headers and body fields are to be.
@@ -103,7 +110,7 @@ class RequestFields(w.Box):
             If headers or body fields can't be meant; a value that may be a secret is not echoed.
         """
         found = {
-            "protocol": self._protocol.value or None,
+            "protocol": self.protocol,
             "headers": {**self._given["headers"], **read_headers(self._headers.value)} or None,
             "extra_body": {**self._given["extra_body"], **read_fields(self._body.value)} or None,
         }

@@ -14,12 +14,15 @@ from ..words import MISSING, count, duration, usd
 STYLE = """<style>
 .tp-explorer {font-family: var(--jp-ui-font-family, system-ui, sans-serif);
   color: var(--jp-ui-font-color1, inherit);}
-.tp-row {display: flex; flex-flow: row wrap; align-items: center; gap: 4px 16px;}
+.tp-row {display: flex; flex-flow: row wrap; align-items: center; gap: 4px 16px; padding: 2px 0;}
 .tp-row > *, .tp-row .widget-hbox > * {flex: 0 0 auto;}
 .tp-row .widget-hbox {align-items: center; flex-flow: row wrap;}
+.tp-row > .tp-texts {flex: 1 1 100%; gap: 4px 16px;}
+.tp-row > .tp-estimate {flex: 1 1 260px;}
+.tp-explorer .tp-yes {color: #000;}
 .tp-more button, .tp-more {background: none; color: var(--jp-ui-font-color2, inherit);}
 .tp-conditions .widget-html-content {line-height: 1.45;}
-.tp-tiles .widget-html-content > div {display: flex; flex-flow: row wrap; gap: 2px 22px;
+.tp-tiles .widget-html-content > div {display: flex; flex-flow: row wrap; gap: 2px 20px;
   line-height: 1.25; padding: 2px 0;}
 .tp-tiles b {font-size: 17px; font-weight: 600; font-variant-numeric: tabular-nums;
   color: var(--jp-ui-font-color0, inherit);}
@@ -32,7 +35,9 @@ STYLE = """<style>
 .tp-conditions summary {cursor: pointer;}
 .tp-conditions dl {display: grid; grid-template-columns: max-content 1fr; gap: 1px 12px;
   margin: 6px 0;}
-.tp-conditions dd {margin: 0; overflow-wrap: anywhere;}
+.tp-conditions dt, .tp-conditions dd {float: none; width: auto; margin: 0; padding: 0;}
+.tp-conditions dt {font-weight: 400; overflow-wrap: normal;}
+.tp-conditions dd {overflow-wrap: anywhere;}
 .tp-explorer .widget-html-content {overflow-wrap: anywhere;}
 .tp-extra table, .tp-tiles span {overflow-wrap: normal; white-space: nowrap;}
 </style>"""
@@ -58,12 +63,19 @@ def tiles(live: Live | None) -> str:
     cells = (
         *(_whole(live) if live.whole else _streamed(live)),
         (_rate(live.rps, " req/s"), "requests"),
-        (MISSING if live.concurrency is None else str(live.concurrency), "concurrency"),
-        (str(live.in_flight), "in flight"),
+        _load(live),
         (str(live.errors), "errors in all"),
     )
     figures = [f"<b>{escape(value)}</b><br><small>{escape(name)}</small>" for value, name in cells]
     return "<div>" + "".join(f"<span>{figure}</span>" for figure in figures) + "</div>"
+
+
+def _load(live: Live) -> tuple[str, str]:
+    if live.concurrency is None:
+        return MISSING, "concurrency"
+    if live.in_flight:
+        return f"{live.in_flight} of {live.concurrency}", "in flight"
+    return str(live.concurrency), "concurrency"
 
 
 def _streamed(live: Live) -> tuple[tuple[str, str], ...]:
@@ -79,7 +91,7 @@ def _whole(live: Live) -> tuple[tuple[str, str], ...]:
         (duration(live.e2e_ms), "E2E, median"),
         (duration(live.e2e_p95_ms), "E2E, p95"),
         (_rate(live.items_per_s, " items/s"), "whole system"),
-        (_rate(live.input_tps, " tok/s"), "input, whole system"),
+        (_rate(live.input_tps, " tok/s"), "input"),
     )
 
 
