@@ -25,6 +25,7 @@ from tpwidgets.intervals import (
 from tpwidgets.ledger import Ledger
 from tpwidgets.metrics import COLUMNS, operating_point, precise_enough
 from tpwidgets.samples import Sample, Window
+from tpwidgets.slo import Limits
 from tpwidgets.tables import points_table, requests_table
 from tpwidgets.words import TTFT_PARTS
 
@@ -199,6 +200,19 @@ def test_failures_are_kept():
         "1 of 10 requests failed: rate-limited (slow down); "
         "failures counted as endless, TTFT p95 is endless"
     )
+
+
+def test_goodput_counts_what_meets_the_limits_over_the_same_span():
+    samples = closed_loop(8, 20)
+    window = Window(8, 2.0, 18.0, 8.0, closed=True)
+    median = operating_point(samples, window)["e2e_p50_ms"]
+    free = operating_point(samples, window, limits=Limits.of({"ttft_p95_ms": 10_000}))
+    assert free["goodput_rps"] == free["rps"]
+    assert (free["goodput_rps_lo"], free["slo_attainment"]) == (free["rps_lo"], 1.0)
+    half = operating_point(samples, window, limits=Limits.of({"e2e_p50_ms": median}))
+    assert half["goodput_rps"] == pytest.approx(half["slo_attainment"] * half["rps"], rel=0.1)
+    assert half["goodput_rps_lo"] <= half["goodput_rps"] <= half["goodput_rps_hi"]
+    assert operating_point(samples, window)["goodput_rps"] is None
 
 
 def test_failed_but_billed_requests_raise_the_bill():

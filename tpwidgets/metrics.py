@@ -23,6 +23,7 @@ from .intervals import (
 from .ledger import CLIENT_LIMIT, OK, RATE_LIMITED, STOPPED, Columns, Ledger
 from .offered import offered, queue_grows
 from .samples import Sample, Window
+from .slo import Limits, assess
 from .verdict import judge
 from .words import COLUMNS, PERCENTILES, POINT_DTYPES, is_whole, measured
 
@@ -55,7 +56,10 @@ LIVE = {"ttft": ("p50", "p95"), "tpot": ("p50",), "e2e": ("p50",)}
 """The percentiles that a board draws, and a sweep decides by, while a window is open."""
 
 
-def operating_point(samples: Sequence[Sample], window: Window, *, provisional: bool = False) -> Row:
+def operating_point(
+    samples: Sequence[Sample], window: Window, *, provisional: bool = False,
+    limits: Limits | None = None,
+) -> Row:  # fmt: skip
     """Make the row of `run.points` for one window; every name and unit is in `COLUMNS`.
 
     Requests are taken by time alone, whatever their phase or level, from the half-open window
@@ -79,6 +83,8 @@ def operating_point(samples: Sequence[Sample], window: Window, *, provisional: b
     ----------
     samples : sequence of Sample
         All that is known, of any level. A `Ledger` remembers what was computed from it.
+    limits : Limits, optional
+        What the point is judged by.
 
     Returns
     -------
@@ -90,16 +96,18 @@ def operating_point(samples: Sequence[Sample], window: Window, *, provisional: b
     c = ledger.since(start - OPENING_SHARE * (end - start) - EDGE_S)
 
     def make() -> Row:
-        return _row(ledger, c, window, provisional)
+        return _row(ledger, c, window, provisional, limits)
 
     if provisional:
         return make()
     # requests that were in flight at the window's end still bring tokens that belong to it
     touching = int(((c["ended_s"] > start) & (c["sent_s"] <= end)).sum())
-    return dict(ledger.once(astuple(window), touching, make))
+    return dict(ledger.once((astuple(window), limits), touching, make))
 
 
-def _row(ledger: Ledger, c: Columns, window: Window, provisional: bool) -> Row:
+def _row(
+    ledger: Ledger, c: Columns, window: Window, provisional: bool, limits: Limits | None
+) -> Row:
     start, end = window.start_s + EDGE_S, window.end_s + EDGE_S
     ended = c.where((c["ended_s"] > start) & (c["ended_s"] <= end))
     ok = ended.where(ended["status"] == OK)
@@ -118,6 +126,9 @@ def _row(ledger: Ledger, c: Columns, window: Window, provisional: bool) -> Row:
     known = _known_until(c, start, end, window) if provisional else end
     row |= _rates(ledger, c, ok, (start, known, end), window, provisional)
     row |= _latencies(ok, row, provisional)
+    if limits is not None:
+        row |= assess(limits, ok, int(measured(row, "n_failed") or 0))
+        row |= _goodput(c if window.rate is None else None, ok, row, limits)
     growing = False
     if window.rate is not None:
         row |= offered(c, ended, ok, window, start, known, provisional=provisional)
@@ -224,7 +235,7 @@ def _rates(
 
 
 def _completions(
-    c: Columns | None, ends: Floats, since: float, until: float, by_tokens: bool
+    c: Columns | None, ends: Floats, since: float, until: float, by_tokens: bool, name: str = "rps"
 ) -> Row:
     """Count requests; `c`: those whose users' turns tell the interval, if there are users."""
     ends = np.sort(ends[(ends > since) & (ends <= until)])
@@ -235,7 +246,16 @@ def _completions(
         )
     if not by_tokens and interval == NONE:
         interval = arrival_rate_interval(ends, since, until)
-    return _cell("rps", ends.size / (until - since), interval)
+    return _cell(name, ends.size / (until - since), interval)
+
+
+def _goodput(c: Columns | None, ok: Columns, row: Row, limits: Limits) -> Row:
+    """Count the requests that meet the limits, over the same span as the other rates."""
+    since, until = measured(row, "rates_start_s"), measured(row, "rates_end_s")
+    if since is None or until is None or until <= since:
+        return {}
+    good = ok.where(limits.good(ok))["ended_s"]
+    return _completions(c, good, since + EDGE_S, until + EDGE_S, False, "goodput_rps")
 
 
 def _items(ok: Columns, row: Row) -> Row:

@@ -84,7 +84,7 @@ class Search:
     def _fill_in(self, done: list[tuple[float, Point]]) -> float | None:
         """Measure on both sides of the sharpest bend of throughput over the logarithm of level."""
         known = [(level, _throughput(p)) for level, p in done if _throughput(p)]
-        climbed = doublings(self.lowest, self.highest)
+        climbed = doublings(float(self.lowest), float(self.highest))
         if len(known) < 3 or sum(level not in climbed for level, _ in done) >= _FILLED_IN:
             return None
         slopes = [(there[1] - here[1]) / log(there[0] / here[0]) for here, there in pairwise(known)]
@@ -122,4 +122,5 @@ def _rises(here: tuple[float, Point], there: tuple[float, Point]) -> bool:
     before, after = _throughput(here[1]), _throughput(there[1])
     if not before or not after:
         return bool(after)
-    return (after / before) ** (log(2) / log(there[0] / here[0])) - 1 >= MIN_GAIN
+    gain: float = (after / before) ** (log(2) / log(there[0] / here[0])) - 1
+    return gain >= MIN_GAIN

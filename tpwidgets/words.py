@@ -111,6 +111,17 @@ _POINT: dict[str, tuple[str, str]] = {
     ),
     "batches_per_s": ("float64", "rps, where a request asks for several items; per second"),
     **_with_interval("items_per_s", "items (texts, prompts, choices) in these; per second"),
+    **_with_interval(
+        "goodput_rps",
+        "requests that met every limit in the whole turns / their length; per second",
+    ),
+    **_with_interval(
+        "slo_attainment",
+        "requests that met every limit / all that ended, failures being misses; 0 to 1",
+    ),
+    "limits_hold": ("object", "whether every limit is kept, as measured; empty without limits"),
+    "limits_sure": ("object", "whether that is so beyond 95 % doubt; empty without limits"),
+    "limits_note": ("object", "which limits are broken, and by what; empty if none is"),
     **_percentile_columns(),
     **_from_scheduled(),
     **_ttft_parts(),
