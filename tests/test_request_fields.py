@@ -194,6 +194,18 @@ def test_the_estimate_knows_what_the_url_speaks() -> None:
     assert vectors.startswith("estimate: about 408 requests, 40.8 k tokens")
 
 
+def test_an_output_length_is_asked_for_only_where_tokens_come_back(controls: Controls) -> None:
+    told: list[str] = []
+    controls.changed(lambda _: told.append(controls.estimate()))
+    box(controls, "endpoint").children[-1].value = "http://127.0.0.1:9/v1/embeddings"
+    assert controls.output.layout.display == "none"
+    assert told, "another endpoint is another estimate"
+    box(controls, "protocol").value = "chat"
+    assert controls.output.layout.display is None
+    box(controls, "protocol").value = "embeddings"
+    assert controls.output.layout.display == "none"
+
+
 def test_a_length_in_the_body_is_refused(controls: Controls) -> None:
     box(controls, "extra-body").value = '{"max_tokens": 256}'
     with pytest.raises(SettingsError, match="use output_tokens instead"):

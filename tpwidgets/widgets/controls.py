@@ -191,13 +191,14 @@ def _opens(settings: w.Widget) -> w.ToggleButton:
     """Return a button that shows some settings, which it hides at first, and hides them again."""
     settings.layout.display = "none"
     button = w.ToggleButton(
-        description="more settings", layout=w.Layout(width="auto"),
+        description="more settings", icon="caret-right", layout=w.Layout(width="auto"),
         tooltip="Requests and seconds per level, limits, protocol, batches, headers",
     )  # fmt: skip
     button.add_class("tp-more")
 
     def show(change: Any) -> None:
         settings.layout.display = None if change["new"] else "none"
+        button.icon = "caret-down" if change["new"] else "caret-right"
 
     button.observe(show, "value")
     return button

@@ -275,7 +275,8 @@ class Explorer(w.VBox):
 
     def _tell_figures(self, measurement: Measurement) -> None:
         self._tiles.value = texts.tiles(measurement.live)
-        self._estimate.value = texts.so_far(measurement.live, self.controls.price.value)
+        price, done = self.controls.price.value, measurement.done
+        self._estimate.value = texts.used(measurement.live, price, done=done)
 
     def _keep(self, measurement: Measurement) -> None:
         self._history.keep(measurement.run)

@@ -64,7 +64,7 @@ def tiles(live: Live | None) -> str:
         *(_whole(live) if live.whole else _streamed(live)),
         (_rate(live.rps, " req/s"), "requests"),
         _load(live),
-        (str(live.errors), "errors in all"),
+        (str(live.errors), "errors"),
     )
     figures = [f"<b>{escape(value)}</b><br><small>{escape(name)}</small>" for value, name in cells]
     return "<div>" + "".join(f"<span>{figure}</span>" for figure in figures) + "</div>"
@@ -95,10 +95,10 @@ def _whole(live: Live) -> tuple[tuple[str, str], ...]:
     )
 
 
-def so_far(live: Live, price: Price | None) -> str:
-    """Return what the measurement has used so far."""
+def used(live: Live, price: Price | None, *, done: bool) -> str:
+    """Return what the measurement has used so far, or in all once it is done."""
     tokens = live.prompt_tokens + live.output_tokens
-    said = f"so far: {live.requests:,} requests, {tokens:,} tokens"
+    said = f"{'in all' if done else 'so far'}: {live.requests:,} requests, {tokens:,} tokens"
     if price is not None and price.hour is None:
         spent = live.prompt_tokens * price.input + live.output_tokens * (price.output or 0)
         said += f", {usd(spent / 1e6)}"
@@ -112,7 +112,7 @@ def _rate(value: float | None, unit: str) -> str:
 def conditions(line: str, said: Mapping[str, Any]) -> str:
     """Return the conditions on one line that opens into all of them."""
     items = "".join(
-        f"<dt>{name}</dt><dd>{escape(said[key])}</dd>"
+        f"<dt>{name}</dt><dd>{escape(_plain(said[key]))}</dd>"
         for key, name in _NAMES.items()
         if said.get(key) not in (None, "", {}, [])
     )
@@ -120,6 +120,10 @@ def conditions(line: str, said: Mapping[str, Any]) -> str:
     return (
         f"<details><summary>conditions: {escape(line)}</summary><dl>{items}{notes}</dl></details>"
     )
+
+
+def _plain(value: Any) -> Any:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
 def as_code(endpoint: Endpoint, settings: Mapping[str, Any], price: Price | None) -> str:
