@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from tpwidgets.charts import overview_spec, picture_png
-from tpwidgets.cost import Price, cost_table
+from tpwidgets.cost import Price
+from tpwidgets.cost_table import cost_table
 from tpwidgets.errors import SettingsError
 from tpwidgets.metrics import operating_point, precise_enough
 from tpwidgets.plan import answer

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tpwidgets.cost import Price, cost_table, estimate, usd_per_1m_output
+from tpwidgets.cost import Price, estimate, usd_per_1m_output
+from tpwidgets.cost_table import cost_table
 from tpwidgets.errors import SettingsError
 from tpwidgets.metrics import operating_point
-from tpwidgets.samples import Window
+from tpwidgets.run import Run
+from tpwidgets.samples import Sample, Window
 from tpwidgets.tables import points_table
 
 pytestmark = pytest.mark.quick
@@ -23,6 +25,8 @@ POINT = {
     "output_tps_hi": 625.0,
     "total_tps": 2500.0,
     "rps": 5.0,
+    "rps_lo": 4.0,
+    "rps_hi": 6.0,
     "cached_pct": 40.0,
     "billed_input_tokens": 20_000,
     "billed_output_tokens": 5_000,
@@ -51,6 +55,96 @@ def test_the_cached_share_has_its_own_price():
     assert "$0.25 cached input" in price.basis
 
 
+def test_the_reasoning_share_has_its_own_price():
+    point = POINT | {"output_tokens_mean": 100.0, "reasoning_tokens_mean": 25.0}
+    price = Price.per_token(8.0, 2.0, reasoning=3.0)
+    # 6.75 for output of which a quarter is reasoning, and 4 · 2.00 for its input
+    assert usd_per_1m_output(point, price)[0] == pytest.approx(14.75)
+    assert usd_per_1m_output(POINT, price)[0] == pytest.approx(16.0)
+    assert price.basis == "per 1M tokens: $8.00 output, $2.00 input, $3.00 reasoning"
+    # before it is known how much will be reasoned, the dearer one is reckoned with
+    assert estimate(1, 0, 1_000_000, Price.per_token(2.0, reasoning=9.0)) == 9.0
+
+
+def test_a_bill_by_hand():
+    """Four requests end well, 40 % of their input cached and a quarter of their output reasoning;
+    a fifth breaks off after 50 tokens, and is billed like the others.
+
+    Input 5 · 1000, output 4 · 200 + 50 = 850 tokens.
+    """
+    answered = {"prompt_tokens": 1000, "cached_tokens": 400, "reasoning_tokens": 50}
+    samples = [
+        Sample(f"{i}", i, 4, sent_s=0.1 * i, token_ms=[100.0 + j for j in range(200)],
+               output_tokens=200, **answered)
+        for i in range(4)
+    ]  # fmt: skip
+    samples.append(
+        Sample("4", 0, 4, sent_s=0.4, token_ms=[100.0 + j for j in range(50)], ended_ms=160.0,
+               status="disconnected")
+    )  # fmt: skip
+    run = Run(samples, [Window(4, 0.0, 1.0)], {})
+    mini = Price.per_token(2.0, 0.25, 0.025, name="mini")  # 5000 · 0.16 + 850 · 2 = 2,500 µ$
+    large = Price.per_token(10.0, 2.5, 1.25, name="large")  # 5000 · 2 + 850 · 10 = 18,500 µ$
+    deep = Price.per_token(8.0, 2.0, reasoning=3.0)  # 5000 · 2 + 850 · 6.75 = 15,737.5 µ$
+    table = run.cost([mini, mini.batched(), large, deep])
+    assert table["price"].tolist() == ["mini", "mini (batch)", "large", deep.basis]
+    assert table["usd_per_1m_output_tokens"].round(2).tolist() == [2.94, 1.47, 21.76, 18.51]
+    assert table["usd_per_1m_total_tokens"].round(2).tolist() == [0.43, 0.21, 3.16, 2.69]
+    # what failed is paid for by the four that did not
+    assert (table["usd_per_request"] * 1e6).round(2).tolist() == [625.0, 312.5, 4625.0, 3934.38]
+
+
+def test_a_batch_tier():
+    price = Price.per_token(10.0, 2.5, 0.25, "list", "2026-11-01", reasoning=4.0, name="API")
+    half = price.batched()
+    assert (half.output, half.input, half.cached_input, half.reasoning) == (5.0, 1.25, 0.125, 2.0)
+    assert half.stated == (
+        "API (batch); per 1M tokens: $5.00 output, $1.25 input, $0.125 cached input, "
+        "$2.00 reasoning; list, batch tier at 50 % off, 2026-11-01"
+    )
+    assert Price.per_token(1.0).batched(0.25, "its docs").source == (
+        "batch tier at 25 % off (its docs)"
+    )
+    with pytest.raises(SettingsError, match=r"^share_off must be from 0 to 1"):
+        price.batched(50)
+    with pytest.raises(SettingsError, match="by the hour"):
+        Price.per_hour(1.0).batched()
+
+
+def test_a_price_that_was_saved_before_there_were_names_is_read():
+    saved = {"output": 10.0, "input": 2.5, "cached_input": None, "hour": None, "replicas": 1,
+             "utilisation": 1.0, "source": "", "date": ""}  # fmt: skip
+    assert Price(**saved) == Price.per_token(10.0, 2.5)
+
+
+def level(concurrency, tps, ttft, user_tps, **changed):
+    return POINT | {
+        "concurrency": concurrency, "output_tps": tps, "ttft_p50_ms": 0.7 * ttft,
+        "ttft_p95_ms": ttft, "user_tps_p50": user_tps, "client_limited": False,
+    } | changed  # fmt: skip
+
+
+def test_the_pareto_front_of_cost_waiting_and_speed():
+    points = [
+        level(1, 50.0, 100.0, 50.0),
+        level(4, 190.0, 120.0, 48.0),
+        level(8, 189.0, 130.0, 47.0),  # dearer, later and slower than 4
+        level(16, 190.04, 120.0, 48.0),  # no more than noise apart from 4
+        level(32, 800.0, 300.0, 10.0),
+        level(64, 900.0, 90.0, 60.0, client_limited=True),
+        level(128, 900.0, 90.0, 60.0, provisional=True),
+    ]
+    prices = [Price.per_hour(4.0, name="own"), Price.per_token(10.0, 2.5), Price.per_token(0.0)]
+    table = cost_table(points, prices)
+    fronts = table.groupby("price", sort=False)["pareto"].apply(list).to_list()
+    assert fronts[0] == [True, True, False, True, True, False, False]
+    assert fronts[1] == fronts[2] == [True] + 6 * [False]  # waiting less costs nothing here
+    assert table["ttft_p95_ms"].tolist()[:2] == [100.0, 120.0]
+    # where one point has no p95, medians are compared
+    few = [*points[:2], level(3, 120.0, 60.0, 51.0, ttft_p95_ms=None)]
+    assert cost_table(few, prices[0])["pareto"].tolist() == [False, True, True]
+
+
 def test_by_the_hour():
     price = Price.per_hour(9.0, replicas=2, utilisation=0.5)
     value, lo, hi = usd_per_1m_output(POINT, price)
@@ -59,6 +153,8 @@ def test_by_the_hour():
     row = cost_table([POINT], price).iloc[0]
     assert row["usd_per_1m_total_tokens"] == pytest.approx(4.0)
     assert row["usd_per_request"] == pytest.approx(18 / (5 * 0.5 * 3600))
+    ends = row["usd_per_request_lo"], row["usd_per_request_hi"]
+    assert ends == pytest.approx((18 / (6 * 0.5 * 3600), 18 / (4 * 0.5 * 3600)))
     assert row["basis"] == "$9.00 per hour × 2 replicas"
     assert row["assumption"] == "busy as measured 50 % of the hours paid for"
 

@@ -1,30 +1,15 @@
 """What tokens cost: an API's price list or one's own machine, at each operating point, in USD."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from math import isfinite
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TypeGuard
 
 from .errors import SettingsError
 from .words import is_whole, measured, percent, usd
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 MILLION = 1_000_000
 HOUR_S = 3600
-
-_COLUMNS = {
-    "concurrency": "int64",
-    "usd_per_1m_output_tokens": "float64",
-    "usd_per_1m_output_tokens_lo": "float64",
-    "usd_per_1m_output_tokens_hi": "float64",
-    "usd_per_1m_total_tokens": "float64",
-    "usd_per_request": "float64",
-    "basis": "object",
-    "assumption": "object",
-}
-"""The cost table's columns, in order → their pandas dtypes."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +28,10 @@ class Price:
         The share of its hours in which the endpoint is as busy as measured, above 0, up to 1.
     source, date : str
         Where the price was read, and when.
+    reasoning : float or None
+        USD per 1M reasoning tokens, which are part of the output; None: they cost what others do.
+    name : str
+        What legends call it; "": what is paid for.
     """
 
     output: float | None = None
@@ -53,6 +42,8 @@ class Price:
     utilisation: float = 1.0
     source: str = ""
     date: str = ""
+    reasoning: float | None = None
+    name: str = ""
 
     def __post_init__(self) -> None:
         if (self.output is None) == (self.hour is None):
@@ -61,7 +52,7 @@ class Price:
                 "use Price.per_token(output, ...) or Price.per_hour(hour, ...)"
             )
         _refuse_negative("input", self.input)
-        for name in ("output", "cached_input", "hour"):
+        for name in ("output", "cached_input", "hour", "reasoning"):
             if getattr(self, name) is not None:
                 _refuse_negative(name, getattr(self, name))
         if not (_is_number(self.replicas) and self.replicas >= 1):
@@ -79,10 +70,14 @@ class Price:
         cached_input: float | None = None,
         source: str = "",
         date: str = "",
+        reasoning: float | None = None,
+        name: str = "",
     ) -> "Price":
-        """Price by the token: USD per 1M output, input and cached input tokens."""
+        """Price by the token: USD per 1M output, input, cached input and reasoning tokens."""
         _refuse_negative("output", output)
-        return cls(output, input, cached_input, source=source, date=date)
+        return cls(
+            output, input, cached_input, source=source, date=date, reasoning=reasoning, name=name
+        )
 
     @classmethod
     def per_hour(
@@ -92,19 +87,78 @@ class Price:
         utilisation: float = 1.0,
         source: str = "",
         date: str = "",
+        name: str = "",
     ) -> "Price":
         """Price by the hour: USD per hour and replica, busy for a share `utilisation` of it."""
         _refuse_negative("hour", hour)
-        return cls(hour=hour, replicas=replicas, utilisation=utilisation, source=source, date=date)
+        return cls(
+            hour=hour, replicas=replicas, utilisation=utilisation,
+            source=source, date=date, name=name,
+        )  # fmt: skip
+
+    @classmethod
+    def listed(
+        cls, url: str, model: str | None = None, prompt_tokens: int = 0, *, batched: bool = False
+    ) -> "Price | None":
+        """Price as the `genai-prices` package lists it; see `tpwidgets.prices.listed`."""
+        from .prices import listed
+
+        return listed(url, model, prompt_tokens, batched=batched)
+
+    def batched(self, share_off: float = 0.5, source: str = "") -> "Price":
+        """Return what the API's batch tier takes: a share less of each price by the token.
+
+        Parameters
+        ----------
+        share_off : float
+            From 0 to 1; most APIs take off half.
+        source : str
+            Where that was read.
+
+        Raises
+        ------
+        SettingsError
+            If the price is by the hour, or the share is none.
+        """
+        if self.hour is not None:
+            raise SettingsError("batched() is for a price by the token: this one is by the hour")
+        if not (_is_number(share_off) and 0 <= share_off <= 1):
+            raise SettingsError(f"share_off must be from 0 to 1; got {share_off!r}")
+        tier = f"batch tier at {percent(100 * share_off)} off"
+        tier += f" ({source})" if source else ""
+
+        def less(full: float | None) -> float | None:
+            return None if full is None else full * (1 - share_off)
+
+        return replace(
+            self,
+            output=less(self.output),
+            input=less(self.input) or 0.0,
+            cached_input=less(self.cached_input),
+            reasoning=less(self.reasoning),
+            source=f"{self.source}, {tier}" if self.source else tier,
+            name=f"{self.name} (batch)" if self.name else "",
+        )
 
     @property
     def basis(self) -> str:
         """What is paid for, in words."""
         if self.hour is not None:
             many = f" × {self.replicas} replicas" if self.replicas != 1 else ""
-            return f"{usd(self.hour)} per hour{many}"
-        cached = "" if self.cached_input is None else f", {usd(self.cached_input)} cached input"
-        return f"per 1M tokens: {usd(self.output)} output, {usd(self.input)} input{cached}"
+            return f"{_exact(self.hour)} per hour{many}"
+        kinds = {
+            "output": self.output,
+            "input": self.input,
+            "cached input": self.cached_input,
+            "reasoning": self.reasoning,
+        }
+        listed = [f"{_exact(each)} {kind}" for kind, each in kinds.items() if each is not None]
+        return f"per 1M tokens: {', '.join(listed)}"
+
+    @property
+    def label(self) -> str:
+        """What legends call it: its name, else what is paid for."""
+        return self.name or self.basis
 
     @property
     def assumption(self) -> str:
@@ -115,15 +169,44 @@ class Price:
             stated = f"busy as measured {percent(100 * self.utilisation)} of the hours paid for"
         else:
             stated = "busy as measured in every hour paid for"
-        origin = ", ".join(filter(None, (self.source, self.date)))
-        return f"{stated}; price: {origin}" if origin else stated
+        return f"{stated}; price: {self.origin}" if self.origin else stated
+
+    @property
+    def origin(self) -> str:
+        """Where the price was read, and when."""
+        return ", ".join(filter(None, (self.source, self.date)))
+
+    @property
+    def stated(self) -> str:
+        """The price in one line: its name, what is paid for, and where that was read."""
+        return "; ".join(filter(None, (self.name, self.basis, self.origin)))
 
     def input_at(self, cached_pct: float | None) -> float:
         """Return USD per 1M prompt tokens of which `cached_pct` % came from the server's cache."""
         if self.cached_input is None or cached_pct is None:
             return self.input
-        cached = cached_pct / 100
-        return self.input * (1 - cached) + self.cached_input * cached
+        return _mixed(self.input, self.cached_input, cached_pct / 100)
+
+    def output_at(self, reasoning_share: float | None) -> float:
+        """Return USD per 1M output tokens of which a share, 0 to 1, are reasoning tokens."""
+        output = self.output or 0.0
+        if self.reasoning is None or reasoning_share is None:
+            return output
+        return _mixed(output, self.reasoning, reasoning_share)
+
+    @property
+    def output_at_most(self) -> float:
+        """USD per 1M output tokens, whatever share of them is reasoning."""
+        return max(self.output or 0.0, self.reasoning or 0.0)
+
+
+def _exact(price: float) -> str:
+    """Write a price as lists have it: ``$2.50``, ``$0.125``."""
+    return usd(price) if price in (0, round(price, 2)) else f"${price:.6g}"
+
+
+def _mixed(usual: float, other: float, share: float) -> float:
+    return usual * (1 - share) + other * share
 
 
 def _is_number(value: object) -> TypeGuard[float]:
@@ -140,21 +223,27 @@ def usd_per_1m_output(
 ) -> tuple[float | None, float | None, float | None]:
     """Return USD per 1M output tokens at an operating point, and its 95 % interval.
 
-    By the token: output + input · input_per_output, the price of the cached share included; a bill
-    has no interval. By the hour: hour · replicas / (output_tps · utilisation · 3600) · 10⁶; it
-    costs least where the rate is highest, so the interval's ends change places.
+    By the token: output + input · input_per_output, the prices of the cached share of the input
+    and of the reasoning share of the output included; a bill has no interval. By the hour:
+    hour · replicas / (output_tps · utilisation · 3600) · 10⁶; it costs least where the rate is
+    highest, so the interval's ends change places.
     """
     if price.hour is None:
         ratio = measured(point, "input_per_output")
         rate = price.input_at(measured(point, "cached_pct"))
         if (ratio is None and rate) or measured(point, "n") == 0:
             return None, None, None
-        return (price.output or 0.0) + rate * (ratio or 0.0), None, None
+        return price.output_at(_reasoning_share(point)) + rate * (ratio or 0.0), None, None
     return (
         _hourly(price, measured(point, "output_tps"), MILLION),
         _hourly(price, measured(point, "output_tps_hi"), MILLION),
         _hourly(price, measured(point, "output_tps_lo"), MILLION),
     )
+
+
+def _reasoning_share(point: Mapping[str, object]) -> float | None:
+    thought, output = (measured(point, f"{name}_tokens_mean") for name in ("reasoning", "output"))
+    return thought / output if thought is not None and output else None
 
 
 def _hourly(price: Price, per_second: float | None, units: int) -> float | None:
@@ -175,37 +264,23 @@ def usd_per_1m_total(point: Mapping[str, object], price: Price) -> float | None:
     return None if output is None or ratio is None else output / (1 + ratio)
 
 
-def _usd_per_request(point: Mapping[str, object], price: Price) -> float | None:
+def usd_per_request(
+    point: Mapping[str, object], price: Price
+) -> tuple[float | None, float | None, float | None]:
+    """Return USD per request that ended well, and its 95 % interval: these pay for failed ones."""
     if price.hour is not None:
-        return _hourly(price, measured(point, "rps"), 1)
+        ends = (measured(point, f"rps{end}") for end in ("", "_hi", "_lo"))
+        value, lo, hi = (_hourly(price, end, 1) for end in ends)
+        return value, lo, hi
     if is_whole(point):
         tokens = measured(point, "prompt_tokens_mean")
         each = usd_per_1m_total(point, price)
-        return None if tokens is None or each is None else each * tokens / MILLION
+        return None if tokens is None or each is None else each * tokens / MILLION, None, None
     output, tokens = usd_per_1m_output(point, price)[0], measured(point, "billed_output_tokens")
     n = measured(point, "n")
-    return None if output is None or tokens is None or not n else output * tokens / MILLION / n
-
-
-def cost_table(points: Iterable[Mapping[str, object]], price: Price) -> "pd.DataFrame":
-    """Make the cost curve: a row per operating point, in USD; see `Price` for what is assumed.
-
-    ``usd_per_request`` is per request that ended well: failed ones are paid for by these.
-    """
-    import pandas as pd
-
-    rows = [
-        (
-            point["concurrency"],
-            *usd_per_1m_output(point, price),
-            usd_per_1m_total(point, price),
-            _usd_per_request(point, price),
-            price.basis,
-            price.assumption,
-        )
-        for point in points
-    ]
-    return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_COLUMNS)
+    if output is None or tokens is None or not n:
+        return None, None, None
+    return output * tokens / MILLION / n, None, None
 
 
 def own_cost(point: Mapping[str, object], price: Price | None) -> dict[str, object]:
@@ -238,7 +313,7 @@ def estimate(
         If the price is by the hour and `seconds` is missing.
     """
     if price.hour is None:
-        each = prompt_tokens * price.input + output_tokens * (price.output or 0.0)
+        each = prompt_tokens * price.input + output_tokens * price.output_at_most
         return requests * each / MILLION
     if seconds is None:
         raise SettingsError("seconds is needed to estimate the cost of a price by the hour")

@@ -272,8 +272,19 @@ class Measurement:
                     raise
                 continue
             self._state.found |= found(prepared)
+            self._look_up_price(prepared)
             return prepared
         return None
+
+    def _look_up_price(self, prepared: Any) -> None:
+        """Take the listed price where none is set; the conditions say which one it is."""
+        if self.price is None:
+            from .prices import listed
+
+            asked = prepared.workload.prompt_tokens
+            self.price = listed(prepared.base.url, prepared.model, asked)
+        if self.price is not None:
+            self._state.found["price"] = self.price.stated
 
     def _warm_up(self) -> Any:
         """Start a worker, and load what figures are computed with; once."""

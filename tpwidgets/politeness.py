@@ -127,9 +127,11 @@ def ask_first(
     """
     if endpoint.profile is not None or nearby(endpoint):
         return
-    sent = Outlook.of(workload, load, price, spoken(endpoint.url, endpoint.protocol))
+    protocol = spoken(endpoint.url, endpoint.protocol)
+    sent = Outlook.of(workload, load, price, protocol)
     if sent.big:
-        raise NotConfirmed(endpoint, sent)
+        price = price or Price.listed(endpoint.url, endpoint.model, workload.prompt_tokens)
+        raise NotConfirmed(endpoint, Outlook.of(workload, load, price, protocol))
 
 
 def spoken(url: str, protocol: str | None) -> str | None:

@@ -1,6 +1,7 @@
 """Run: what was measured, and the conditions without which it is worth nothing."""
 
 import html
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -80,29 +81,62 @@ class Run:
 
         return breakdown(self.rows, self.title)
 
-    def cost(self, price: Price | None = None) -> "pd.DataFrame":
-        """Tabulate cost against concurrency.
+    def cost(self, price: Price | Iterable[Price] | None = None) -> "pd.DataFrame":
+        """Tabulate cost against concurrency, TTFT and tokens/s per user.
 
         Parameters
         ----------
-        price : Price, optional
-            ``Price.per_token(...)`` or ``Price.per_hour(...)``; None: the run's own.
+        price : Price or iterable of Price, optional
+            ``Price.per_token(...)``, ``Price.per_hour(...)`` or ``Price.listed(...)``; several are
+            told apart by the column ``price``. None: the run's own.
 
         Raises
         ------
         SettingsError
             If neither the call nor the run has a price.
         """
-        from .cost import cost_table
-        from .errors import SettingsError
+        from .cost_table import cost_table
 
-        chosen = price or self.price
-        if chosen is None:
+        return cost_table(self.rows, self._priced(price))
+
+    def cost_chart(
+        self,
+        prices: Price | Iterable[Price] | None = None,
+        against: str = "concurrency",
+        per: str = "output",
+    ) -> "alt.LayerChart":
+        """Draw cost, a line per price, as an Altair chart.
+
+        Parameters
+        ----------
+        prices : Price or iterable of Price, optional
+            None: the run's own.
+        against : {"concurrency", "ttft"}
+            What lies to the right: how many use it at once, or how long they wait.
+        per : {"output", "total", "request"}
+            USD per 1M output tokens, per 1M prompt and output tokens, or per request.
+
+        Raises
+        ------
+        SettingsError
+            If there is no price, or `against` or `per` is none of these.
+        """
+        from .cost_charts import cost_chart
+
+        return cost_chart(self.rows, self._priced(prices), against, per, self.title)
+
+    def _priced(self, prices: Price | Iterable[Price] | None) -> list[Price]:
+        chosen = [prices] if isinstance(prices, Price) else list(prices or ())
+        if not chosen and self.price is not None:
+            return [self.price]
+        if not chosen:
+            from .errors import SettingsError
+
             raise SettingsError(
                 "No price is set: give one, such as Price.per_token(output=10) in $ per 1M tokens, "
                 "or Price.per_hour(4.5)."
             )
-        return cost_table(self.rows, chosen)
+        return chosen
 
     def answer(self, price: Price | None = None) -> str:
         """Say in one sentence where to operate and what lies beyond."""

@@ -44,7 +44,7 @@ class Tariff:
         """Return what so many tokens cost."""
         cached_pct = 100 * cached_tokens / prompt_tokens if prompt_tokens else None
         rate = self.price.input_at(cached_pct)
-        return (prompt_tokens * rate + output_tokens * (self.price.output or 0.0)) / MILLION
+        return (prompt_tokens * rate + output_tokens * self.price.output_at_most) / MILLION
 
     def bill_usd(self, sample: Sample) -> float:
         """Return what a request has cost.
