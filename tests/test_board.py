@@ -368,6 +368,19 @@ def test_what_ttft_consists_of_has_a_place_only_where_it_is_told(show):
     assert not card.is_visible()
 
 
+def test_answers_that_come_whole_are_drawn_as_items(show):
+    timeline = Timeline()
+    timeline.whole = True
+    for tick in range(20):
+        timeline.read(tick / 2, 80 * tick, 1.0, None)
+    timeline.end(None)
+    vectors = point(1, run="run 3", n=40, output_tps=0.0, ttft_p50_ms=None, items_per_s=160.0)
+    page = show(Board(levels=[1, 2]))
+    feed(page, [point(1, current=False), vectors], timeline)
+    assert "160 items/s" in tooltip(page, "system_tps")
+    assert "160 items/s" in tooltip(page, "timeline")
+
+
 def test_planned_levels_hold_the_axis_still(show):
     page = show(Board(levels=[1, 2, 4, 8]))
     feed(page, [point(1)])
