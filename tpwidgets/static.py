@@ -88,7 +88,7 @@ def table(run: "Run", price: "Price | None" = None) -> tuple[list[str], list[lis
     price = price or run.price
     whole = are_whole(run.rows)
     columns: dict[str, Callable[[Row], str]] = {
-        "concurrency": _level, "n": lambda row: count(row["n"]),
+        **_levels(run.rows), "n": lambda row: count(row["n"]),
         **(_WHOLE if whole else _streamed(run.rows)),
         "req/s": lambda row: count(row["rps"]),
     }  # fmt: skip
@@ -146,16 +146,28 @@ def ttft_table(run: "Run") -> tuple[list[str], list[list[str]]] | None:
         "connection, before": "connect_mean_ms",
     }
     rows = [[_level(row), *(duration(row[c]) for c in columns.values())] for row in run.rows]
-    return ["concurrency", *columns], rows
+    return [next(iter(_levels(run.rows))), *columns], rows
 
 
-def _level(row: Row) -> str:
-    return f"{row['concurrency']}{' *' if row['client_limited'] else ''}"
+def _levels(rows: list[Row]) -> "dict[str, Callable[[Row], str]]":
+    """Return the columns of what was asked for and, in an open loop, what came of it."""
+    if not any(row.get("rate") for row in rows):
+        return {"concurrency": _level}
+    return {
+        "requests/s": _level,
+        "sent": lambda row: count(row["sent_rps"]),
+        "in flight": lambda row: count(row["in_flight_mean"]),
+    }
+
+
+def _level(row: Row, unit: str = "") -> str:
+    level = f"{row['rate']:g}{unit}" if row.get("rate") else row["concurrency"]
+    return f"{level}{' *' if row['client_limited'] else ''}"
 
 
 def notes(run: "Run") -> list[str]:
     """Return what a reader has to know beside the figures."""
-    by_level = [f"at {_level(row)}: {row['note']}" for row in run.rows if row["note"]]
+    by_level = [f"at {_level(r, ' requests/s')}: {r['note']}" for r in run.rows if r["note"]]
     return [*run.conditions.get("notes", []), *by_level]
 
 
