@@ -15,6 +15,7 @@ _HOME = {
     "Measurement": "measurement",
     "Price": "cost",
     "Run": "run",
+    "break_even": "breakeven",
     "load": "store",
     "measure": "api",
     "run_sync": "nesting",
@@ -32,6 +33,7 @@ __all__ = sorted(_HOME)
 if TYPE_CHECKING:
     from .api import measure as measure
     from .api import start as start
+    from .breakeven import break_even as break_even
     from .cost import Price as Price
     from .endpoints import Endpoint as Endpoint
     from .errors import EndpointError as EndpointError
