@@ -225,7 +225,7 @@ def test_estimate():
         estimate(100, 1000, 200, Price.per_hour(3.6))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(st.floats(0, 1e3), st.floats(0, 1e3), st.floats(0, 1e3), st.floats(0, 100))
 def test_a_cheaper_cache_never_costs_more(output, full, cached, cached_pct):
     point = POINT | {"cached_pct": cached_pct}
