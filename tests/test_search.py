@@ -95,5 +95,5 @@ def test_failures_and_a_client_at_its_limit_end_the_climb() -> None:
     def limited(level: float) -> dict[str, Any]:
         return {"output_tps": 40 * level, "client_limited": level > 8}
 
-    assert max(walk(Search(), limited)) == 16
+    assert max(walk(Search(), limited)) == 32  # it may have been a hiccup: once more
     assert walk(Search(), lambda _: {"n": 0}) == [1]

@@ -10,26 +10,33 @@ from .errors import refuse_unknown
 from .keys import Key
 from .loads import Load, positive
 from .measurement import Measurement
-from .politeness import ask_first
+from .politeness import ask_first, restrained
+from .rates import load_of
 from .run import Run
 from .selfcheck import BACKGROUND
+from .slo import Limits
 from .workload import Workload
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 def start(
     endpoint: "str | Endpoint",
     *,
     model: str | None = None,
-    concurrency: "int | Iterable[int] | str" = (1, 4, 16),
+    concurrency: "int | Iterable[int] | str | None" = None,
+    rate: "float | Iterable[float] | str | None" = None,
+    arrivals: str = "poisson",
+    burstiness: float | None = None,
     prompt_tokens: int = 256,
     output_tokens: int = 64,
     batch: int = 1,
     shared_prefix_tokens: int = 0,
     requests: int | None = None,
     seconds: float | None = None,
+    precision: float | None = None,
+    limits: "Mapping[str, float] | None" = None,
     timeout_s: float = 60.0,
     protocol: str | None = None,
     api_key_env: str | None = None,
@@ -49,8 +56,18 @@ def start(
         A URL, an `Endpoint`, or a simulated profile's name (``"vllm-llama-70b"``).
     model : str, optional
         None: the endpoint's only or first model.
-    concurrency : int, iterable of int, or str
-        The levels to walk: ``16``, ``(1, 4, 16)`` or ``"1-64"`` (1, 2, 4 … 64).
+    concurrency : int, iterable of int, or str, optional
+        The levels to walk: ``16``, ``(1, 4, 16)`` or ``"1-64"`` (1, 2, 4 … 64): so many users at
+        once, each sending its next request when one ends (closed loop). None: 1, 4, 16.
+        ``"auto"`` (up to 256) or ``"auto-64"`` searches: it doubles until a limit breaks or,
+        without limits, throughput stops rising, and closes in on where that is.
+    rate : float, iterable of float, or str, optional
+        Instead of `concurrency`: ``2``, ``(0.5, 1, 2)`` or ``"1-16"`` requests per second, each
+        sent at its time, whatever is still in flight (open loop). Or ``"auto"``.
+    arrivals : {"poisson", "constant", "gamma"}
+        With `rate`: how the times between requests are distributed.
+    burstiness : float, optional
+        With gamma arrivals: their shape. Below 1, requests come in bursts; 1 is Poisson.
     prompt_tokens, output_tokens : int
         Lengths as the server counts them.
     batch : int
@@ -64,6 +81,13 @@ def start(
         Requests to count at each level. None: until the 95 % interval is within ±10 %.
     seconds : float, optional
         Seconds to count at each level.
+    precision : float, optional
+        End a level once the 95 % intervals of tokens/s and median TTFT are that narrow: 0.05 is
+        ±5 %. `requests` and `seconds` are then the most that is spent on a level.
+    limits : dict, optional
+        What users may have to wait, and how many requests may fail: ``{"ttft_p95_ms": 500,
+        "tpot_p95_ms": 50, "e2e_p99_ms": 8000, "error_rate": 0.01}``. Points then have goodput and
+        attainment, and ``concurrency="auto"`` searches for the largest that keeps them.
     timeout_s : float
         Give up on a request after so many seconds without a token, the first or the next.
     protocol : str, optional
@@ -101,14 +125,17 @@ def start(
         key=key, headers=headers, extra_body=extra_body,
     )  # fmt: skip
     workload = Workload.of(prompt_tokens, output_tokens, batch, shared_prefix_tokens)
-    load = Load.of(concurrency, requests, seconds)
+    load = load_of(concurrency, rate, arrivals, burstiness, requests, seconds, precision)
+    judged = Limits.of(limits)
     timeout_s = positive("timeout_s", timeout_s, "(seconds)")
     purse = None if spend_limit_usd is None else Purse.of(spend_limit_usd, price, workload)
-    check(max(load.concurrency), usable_cores())
+    if isinstance(load, Load):  # an open loop sends what it can, and tells of the rest
+        check(max(load.concurrency), usable_cores())
     if not confirm:
         ask_first(target, workload, load, price)
+        load = restrained(target, load)
     BACKGROUND.cancel()  # two measurements at once would disturb each other
-    return Measurement(target, workload, load, timeout_s, price, purse).begin()
+    return Measurement(target, workload, load, timeout_s, price, purse, judged).begin()
 
 
 SETTINGS = tuple(

@@ -12,12 +12,16 @@ from .words import count, usd
 if TYPE_CHECKING:
     from .engine.budget import Purse, Tariff
     from .prepared import Prepared
+    from .slo import Limits
 
 
 class Gathered:
     """What the supervising thread has gathered; others read it under the lock."""
 
-    def __init__(self, conditions: dict[str, Any], purse: "Purse | None" = None) -> None:
+    def __init__(
+        self, conditions: dict[str, Any], purse: "Purse | None" = None,
+        limits: "Limits | None" = None,
+    ) -> None:  # fmt: skip
         self.lock = threading.Lock()
         self.samples: list[Sample] = []
         self.windows: list[Window] = []
@@ -33,6 +37,8 @@ class Gathered:
         """Why the sweep was broken off, if it was."""
         self.finished = False
         """Whether the workers said that all is done."""
+        self.limits = limits
+        """What points are judged by, if there are limits."""
         self.purse = purse
         """What may be spent, if there is a limit."""
         self.left_out: tuple[float, ...] = ()
@@ -145,10 +151,13 @@ class Gathered:
 
         rows = self.rows[: max(0, len(self.windows) - 2)]
         # a window's last requests end after it: its row is made anew for a while
-        rows += [operating_point(self.samples, w) for w in self.windows[len(rows) :]]
+        closed = self.windows[len(rows) :]
+        rows += [operating_point(self.samples, w, limits=self.limits) for w in closed]
         point = None
         if self.open_window is not None:
-            point = operating_point(self.samples, self.open_window, provisional=True)
+            point = operating_point(
+                self.samples, self.open_window, provisional=True, limits=self.limits
+            )
             if point["n"]:
                 rows.append(point)
         self.rows = rows

@@ -5,10 +5,17 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
+from typing import TypeVar
 
 from .errors import SettingsError
 
+Number = TypeVar("Number", int, float)
+
 MAX_CONCURRENCY = 4096
+PRECISION = 0.10
+"""How narrow an interval is wanted where nobody says: ±10 %."""
+AUTO_CONCURRENCY = 256
+"""How far a search goes that isn't told."""
 """Above this a closed loop from one process measures the client."""
 
 
@@ -35,14 +42,15 @@ def levels(value: int | Iterable[int] | str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(whole("concurrency", item, 1, MAX_CONCURRENCY) for item in items))
 
 
-def doublings(low: int, high: int) -> tuple[int, ...]:
+def doublings(low: Number, high: Number) -> tuple[Number, ...]:
     """Return low, 2·low, 4·low … and `high` itself."""
-    steps = []
+    steps: list[Number] = []
     level = low
     while level < high:
         steps.append(level)
         level *= 2
-    return (*steps, high)
+    steps.append(high)
+    return tuple(steps)
 
 
 def _parse(text: str) -> list[int]:
@@ -92,6 +100,40 @@ def positive(name: str, value: object, unit: str = "") -> float:
     return float(value)  # type: ignore[arg-type]
 
 
+def searched(name: str, value: object) -> float | None:
+    """Return how far ``"auto"`` or ``"auto-64"`` goes, +∞ where it doesn't say; None for others.
+
+    Raises
+    ------
+    SettingsError
+        For anything else that begins with ``auto``.
+    """
+    if not isinstance(value, str) or not value.strip().lower().startswith("auto"):
+        return None
+    told = re.fullmatch(
+        r"\s*auto(?:\s*(?:-|–|\.\.|to|:)\s*(\d{1,9}(?:\.\d{1,9})?))?\s*", value.lower()
+    )
+    if not told:
+        raise SettingsError(f"{name} {value.strip()!r} is not understood: write auto or auto-64.")
+    return float(told[1] or math.inf)
+
+
+def precise(value: object) -> float | None:
+    """Return a precision, such as 0.10 for ±10 %, if it can be one.
+
+    Raises
+    ------
+    SettingsError
+        For anything but None and numbers from 0.005 to 0.5.
+    """
+    if value is None:
+        return None
+    number = positive("precision", value, "(0.10 is ±10 %)")
+    if not 0.005 <= number <= 0.5:
+        raise SettingsError(f"precision must be from 0.005 to 0.5 (0.10 is ±10 %), not {value!r}.")
+    return number
+
+
 @dataclass(frozen=True)
 class Load:
     """A closed loop: so many users at once, each sending its next request when one ends.
@@ -105,11 +147,18 @@ class Load:
         interval is narrow enough.
     seconds : float, optional
         Seconds to count at each level. With `requests`, whichever comes first.
+    precision : float, optional
+        End a level once its intervals are that narrow, 0.10 being ±10 %; `requests` and `seconds`
+        are then the most that is spent on it. None: 0.10 where neither is given.
+    auto : bool
+        Whether the levels are searched for, from the first to the last in `concurrency`.
     """
 
     concurrency: tuple[int, ...]
     requests: int | None = None
     seconds: float | None = None
+    precision: float | None = None
+    auto: bool = False
 
     axis = "concurrency"
     """The column of `run.points` that the levels stand in."""
@@ -119,9 +168,14 @@ class Load:
     MAX_SECONDS = 10.0
     """Without `requests` and `seconds`, a level's window stays open at least and at most so long
     (longer only until it has seen `enough` requests; at most 6 times as long)."""
+    PRECISE_SECONDS = 60.0
+    """With a `precision` that somebody asked for, at most so long unless `seconds` says."""
 
     @classmethod
-    def of(cls, concurrency: object, requests: object = None, seconds: object = None) -> "Load":
+    def of(
+        cls, concurrency: object, requests: object = None, seconds: object = None,
+        precision: object = None,
+    ) -> "Load":  # fmt: skip
         """Check the settings and make a Load of them.
 
         Raises
@@ -131,10 +185,16 @@ class Load:
         """
         if not isinstance(concurrency, (Real, str, Iterable)) or isinstance(concurrency, bytes):
             raise SettingsError(f"concurrency must be a number or several, not {concurrency!r}.")
+        highest = searched("concurrency", concurrency)
+        if highest is not None:
+            highest = AUTO_CONCURRENCY if math.isinf(highest) else highest
+            concurrency = doublings(1, whole("concurrency", highest, 1, MAX_CONCURRENCY))
         return cls(
             levels(concurrency),  # type: ignore[arg-type]
             None if requests is None else whole("requests", requests, 1, 10_000_000),
             None if seconds is None else positive("seconds", seconds),
+            precise(precision),
+            highest is not None,
         )
 
     @property
@@ -145,7 +205,7 @@ class Load:
     @property
     def adaptive(self) -> bool:
         """Whether a level ends when its interval is narrow enough."""
-        return self.requests is None and self.seconds is None
+        return self.precision is not None or (self.requests is None and self.seconds is None)
 
     @staticmethod
     def enough(concurrency: float) -> int:

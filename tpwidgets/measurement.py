@@ -17,7 +17,9 @@ from .errors import EndpointError, MeasurementError, TpwidgetsError, bare
 from .gathered import Gathered
 from .loads import Load
 from .meter import Live
+from .rates import OpenLoad
 from .run import Run
+from .slo import Limits
 from .timeline import Timeline
 from .workload import Workload
 
@@ -44,6 +46,7 @@ class Progress:
     """``preparing``, ``running``, ``done``, ``stopped`` or ``failed``."""
     text: str = "preparing"
     concurrency: int | None = None
+    """The level under way; None in an open loop."""
     level: int = 0
     """Which level is under way, from 1."""
     levels: int = 0
@@ -61,16 +64,16 @@ class Measurement:
     """
 
     def __init__(
-        self, endpoint: Endpoint, workload: Workload, load: Load, timeout_s: float,
-        price: Price | None = None, purse: Purse | None = None,
+        self, endpoint: Endpoint, workload: Workload, load: Load | OpenLoad, timeout_s: float,
+        price: Price | None = None, purse: Purse | None = None, limits: Limits | None = None,
     ) -> None:  # fmt: skip
         self.endpoint, self.workload, self.load = endpoint, workload, load
-        self.timeout_s, self.price = timeout_s, price
+        self.timeout_s, self.price, self.limits = timeout_s, price, limits
         self.error: TpwidgetsError | None = None
         self.epoch_ns = time.perf_counter_ns()
         """Where the workers' clock has its zero, on `time.perf_counter_ns`."""
-        self._state = Gathered(at_start(endpoint, workload), purse)
-        self._progress = Progress(levels=len(load.concurrency))
+        self._state = Gathered(at_start(endpoint, workload, load), purse, limits)
+        self._progress = Progress(levels=len(load.levels))
         self._future: Future[Run] = Future()
         self._stop = threading.Event()
         self._listeners: list[Callable[[Measurement], None]] = []
@@ -204,7 +207,7 @@ class Measurement:
         if state == "stopped" and self._state.broken:
             text = f"ended early: {self._state.broken}"
         self._progress = Progress(
-            state, text, None, len(run.windows), len(self.load.concurrency),
+            state, text, None, len(run.windows), self._progress.levels,
             1.0 if text == "done" else self._progress.fraction,
             bad=state == "failed" or bool(self._state.broken),
         )  # fmt: skip
@@ -223,13 +226,16 @@ class Measurement:
 
             fleet = self._warm_up()
             tariff = self._state.tariff_of(prepared)
-            fleet.send(assignment(prepared, self.timeout_s, self.epoch_ns, tariff))
-            sweep = Sweep(self.load)
+            open_loop = isinstance(self.load, OpenLoad)
+            fleet.send(
+                assignment(prepared, self.timeout_s, self.epoch_ns, tariff, open_loop=open_loop)
+            )
+            sweep = Sweep(self.load, limited=self.limits is not None)
             self._next(fleet, sweep)
             if self._stop.is_set():  # it may have been set before there was a worker to tell
                 fleet.send({"do": "stop"})
             self._listen(fleet, sweep, prepared.probe_ttft_s)
-            self._state.left_out = self.load.concurrency[sweep.index :]
+            self._state.left_out = sweep.left
         finally:
             if self._fleet is not None:
                 complaint = self._fleet.close()
@@ -301,11 +307,11 @@ class Measurement:
         return not self._stop.is_set()
 
     def _next(self, fleet: Any, sweep: Any) -> None:
-        command = sweep.next()
+        command = sweep.next(self._state.rows)
         fleet.send(command or {"do": "finish"})
         self._level_began = time.monotonic()
         if command is not None:
-            self._state.timeline.begin_level(command["concurrency"])
+            self._state.timeline.begin_level(sweep.level)
 
     _level_began = 0.0
 
@@ -322,7 +328,7 @@ class Measurement:
                 over = state.take(message) or over
                 continue
             now = time.monotonic()
-            state.watch(live, steady=sweep.concurrency is not None)
+            state.watch(live, steady=sweep.level is not None)
             e2e_s = state.e2e_s or e2e_s
             if over or now - computed > pause_s:
                 point = state.compute_rows()
@@ -337,21 +343,24 @@ class Measurement:
                 self._report_level(sweep, e2e_s, now - self._level_began)
 
     def _report_level(self, sweep: Any, e2e_s: float, spent_s: float) -> None:
-        levels = self.load.concurrency
-        index = min(sweep.index, len(levels) - 1)
+        level, unit = sweep.level, self.load.unit
         left = sweep.remaining_s(e2e_s, spent_s)
         settling = "" if self._state.open_window is not None else " (settling)"
-        text = f"level {levels[index]} of {max(levels)}{settling}, {left:.0f} s left"
-        if sweep.index >= len(levels):
+        if level is None:
             text = "finishing: the last requests are coming in"
+        elif self.load.auto:
+            text = f"level {level:g}{unit}, searched for{settling}, about {left:.0f} s left"
+        else:
+            most = max(self.load.levels)
+            text = f"level {level:g} of {most:g}{unit}{settling}, {left:.0f} s left"
         self._progress = Progress(
-            "running", text, levels[index], index + 1, len(levels),
-            sweep.fraction(e2e_s, spent_s), left,
+            "running", text, None if unit else level or self._progress.concurrency,
+            sweep.number, sweep.levels, sweep.fraction(e2e_s, spent_s), left,
         )  # fmt: skip
         self._tell()
 
     def _report(self, text: str) -> None:
-        self._progress = Progress("preparing", text, levels=len(self.load.concurrency))
+        self._progress = Progress("preparing", text, levels=len(self.load.levels))
         self._tell()
 
     def _tell(self) -> None:
@@ -367,4 +376,4 @@ class Measurement:
         gathered = self._state
         with gathered.lock:
             samples, windows = list(gathered.samples), gathered.all_windows()
-            return Run(samples, windows, gathered.conditions, state, self.price)
+            return Run(samples, windows, gathered.conditions, state, self.price, self.limits)

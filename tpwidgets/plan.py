@@ -6,7 +6,9 @@ from math import log2
 
 from .cost import Price, usd_per_1m_output, usd_per_1m_total
 from .intervals import firm
-from .words import count, duration, is_whole, measured, percent, usd
+from .largest import Largest
+from .slo import Limits
+from .words import at_level, count, duration, is_whole, level, measured, percent, usd
 
 Point = Mapping[str, object]
 
@@ -20,8 +22,12 @@ TTFT_FACTOR = 2.0
 """A step in which TTFT grows at least so much is one too far."""
 
 
-def answer(points: Iterable[Point], price: Price | None = None) -> str:
-    """Say in one sentence which concurrency to run at, what it gives and why no further.
+def answer(
+    points: Iterable[Point], price: Price | None = None, limits: Limits | None = None
+) -> str:
+    """Say in one sentence which level to run at, what it gives and why no further.
+
+    With limits it is the largest level that keeps them (`largest.py`).
 
     Walks up the levels and stops before the first step in which TTFT (p95, or the median where p95
     has no interval) at least doubles, output_tps gains less than 10 % per doubling of concurrency,
@@ -30,23 +36,51 @@ def answer(points: Iterable[Point], price: Price | None = None) -> str:
     which are still being measured, or at which nothing ended well are left out. Differences within
     the 95 % intervals aren't claimed.
     """
-    latest = {_concurrency(p): p for p in points}  # a level measured again replaces the former
+    latest = {level(p): p for p in points}  # a level measured again replaces the former
     levels = [latest[c] for c in sorted(latest)]
     usable = [p for p in levels if _usable(p)]
     if not usable:
         return _why_nothing(levels)
-    best, beyond = _walk(usable, levels)
-    point = usable[best]
-    said = [_what_it_gives(point, price)]
-    if beyond:
-        said.append(beyond)
+    if limits is not None and limits.latencies:
+        point, said = _within(limits, usable, price)
+        if point is None:
+            return f"{said[0]}."
+    else:
+        best, beyond = _walk(usable, levels)
+        point = usable[best]
+        said = [_what_it_gives(point, price), *([beyond] if beyond else [])]
     said += _left_out(levels)
     said += _failures(point, levels)
     return "; ".join(said) + "."
 
 
-def _concurrency(point: Point) -> int:
-    return int(measured(point, "concurrency") or 0)
+def _within(
+    limits: Limits, usable: list[Point], price: Price | None
+) -> tuple[Point | None, list[str]]:
+    """Return the largest level that keeps the limits, if there is one, and what to say of it."""
+    found = Largest.of(usable)
+    point, broken = found.point, found.broken
+    if point is None:
+        what = "concurrency" if usable[0].get("rate") is None else "rate"
+        first = usable[0] if broken is None else broken
+        why = first.get("limits_note") or "nothing could be judged"
+        return None, [f"No {what} keeps {limits.text}: at {_level(first)} {why}"]
+    within = f" ({found.between})" if found.between else ""
+    said = [_what_it_gives(point, price, within)]
+    good = measured(point, "goodput_rps")
+    if good is not None:
+        said[0] += f", {count(good)} good requests/s"
+    said.append(f"it keeps {limits.text}")
+    if broken is not None:
+        said.append(f"at {_level(broken)} {broken.get('limits_note')}")
+    else:
+        said.append(f"{_level(point)} is the highest level measured")
+    return point, said
+
+
+def _level(point: Point) -> str:
+    """Write the level where its unit is plain: ``16``, ``2.5 requests/s``."""
+    return f"{level(point):g}" if point.get("rate") is None else at_level(point)
 
 
 def _usable(point: Point) -> bool:
@@ -54,7 +88,7 @@ def _usable(point: Point) -> bool:
         not point.get("provisional")
         and not point.get("client_limited")
         and measured(point, "n")
-        and _concurrency(point)
+        and level(point)
         and measured(point, _rate(point))
     )
 
@@ -65,7 +99,7 @@ def _why_nothing(levels: list[Point]) -> str:
         return "No answer yet: no level has been measured to its end."
     first = finished[0]
     reason = str(first.get("note") or "no request ended inside the window")
-    return f"No answer: at {_concurrency(first)} concurrent, {reason}."
+    return f"No answer: at {at_level(first)}, {reason}."
 
 
 def _walk(usable: list[Point], levels: list[Point]) -> tuple[int, str]:
@@ -74,10 +108,11 @@ def _walk(usable: list[Point], levels: list[Point]) -> tuple[int, str]:
     for i, (here, there) in enumerate(pairwise(usable)):
         stops, rising = _step(here, there)
         if stops:
-            return i, f"beyond {_concurrency(here)} {' and '.join(stops)}"
+            return i, f"beyond {_level(here)} {' and '.join(stops)}"
     top = len(usable) - 1
-    at = _concurrency(usable[top])
-    above = [p for p in levels if _concurrency(p) > at and not p.get("provisional")]
+    at = _level(usable[top])
+    highest = level(usable[top])
+    above = [p for p in levels if level(p) > highest and not p.get("provisional")]
     if above:
         return top, f"still rising at {at}" if rising else ""
     if rising:
@@ -95,7 +130,7 @@ def _step(here: Point, there: Point) -> tuple[list[str], bool]:
     if factor >= TTFT_FACTOR:
         name = _latency(there)[1]
         stops.append(f"{name} doubles" if factor < 3 else f"{name} grows {factor:.0f}-fold")
-    doublings = log2(_concurrency(there) / _concurrency(here))
+    doublings = log2(level(there) / level(here))
     rate = _rate(there)
     ratio = (measured(there, rate) or 0.0) / (measured(here, rate) or 1.0)
     gain = ratio ** (1 / doublings) - 1
@@ -138,7 +173,7 @@ def _apart(a: Point, b: Point, name: str) -> bool:
     return a_hi < b_lo or b_hi < a_lo
 
 
-def _what_it_gives(point: Point, price: Price | None) -> str:
+def _what_it_gives(point: Point, price: Price | None, within: str = "") -> str:
     latency, name = _latency(point)
     unit = "items/s" if is_whole(point) else "tokens/s"
     parts = [f"{count(measured(point, _rate(point)))} {unit}"]
@@ -156,7 +191,7 @@ def _what_it_gives(point: Point, price: Price | None) -> str:
         if cost is not None:
             tokens = "tokens" if whole else "output tokens"
             parts.append("free of charge" if cost == 0 else f"{usd(cost)} per 1M {tokens}")
-    return f"At {_concurrency(point)} concurrent: {', '.join(parts)}"
+    return f"At {at_level(point)}{within}: {', '.join(parts)}"
 
 
 def _left_out(levels: list[Point]) -> list[str]:
@@ -164,7 +199,7 @@ def _left_out(levels: list[Point]) -> list[str]:
     limited = [p for p in levels if p.get("client_limited") and not p.get("provisional")]
     if not limited:
         return []
-    *most, last = (str(_concurrency(p)) for p in limited)
+    *most, last = (_level(p) for p in limited)
     which = f"{', '.join(most)} and {last} are" if most else f"{last} is"
     return [f"{which} left out: the client was the limit there"]
 
@@ -181,7 +216,7 @@ def _failures(point: Point, levels: list[Point]) -> list[str]:
 def _failure(point: Point) -> str:
     limited = measured(point, "n_rate_limited") or 0.0
     mostly_limited = 2 * limited > (measured(point, "n_failed") or 0.0)
-    at = _concurrency(point)
+    at = _level(point)
     if _error_rate(point) == 1:
         return f"every request {'was rate-limited' if mostly_limited else 'failed'} at {at}"
     how = "were rate-limited" if mostly_limited else "failed"

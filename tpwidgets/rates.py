@@ -4,15 +4,17 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, count
-from math import ceil, log2
+from math import ceil, isinf, log2
 from numbers import Real
 from random import Random
 
 from .errors import SettingsError
-from .loads import Load, positive, whole
+from .loads import MAX_CONCURRENCY, Load, doublings, positive, precise, searched, whole
 from .words import count as written
 
 ARRIVALS = "poisson", "constant", "gamma"
+AUTO_RATE = 256.0
+"""How far a search goes that isn't told."""
 MAX_RATE = 10_000.0
 """Requests per second; above this the client is measured, whatever it asks."""
 LEAST = 0.01
@@ -54,8 +56,10 @@ class OpenLoad:
     burstiness : float
         The gamma distribution's shape (as vLLM's benchmark calls it): below 1, requests come in
         bursts; 1 is Poisson.
-    requests, seconds : optional
+    requests, seconds, precision, auto : optional
         As of a `Load`.
+    most : int
+        So many requests may be in flight at once; those beyond are not sent, and told of.
     """
 
     rate: tuple[float, ...]
@@ -63,6 +67,9 @@ class OpenLoad:
     burstiness: float = 1.0
     requests: int | None = None
     seconds: float | None = None
+    precision: float | None = None
+    auto: bool = False
+    most: int = MAX_CONCURRENCY
 
     axis = "rate"
     unit = " requests/s"
@@ -70,7 +77,7 @@ class OpenLoad:
     @classmethod
     def of(
         cls, rate: object, arrivals: object = "poisson", burstiness: object = None,
-        requests: object = None, seconds: object = None,
+        requests: object = None, seconds: object = None, precision: object = None,
     ) -> "OpenLoad":  # fmt: skip
         """Check the settings and make an OpenLoad of them.
 
@@ -86,12 +93,18 @@ class OpenLoad:
         shape = 1.0
         if arrivals == "gamma":
             shape = BURSTINESS if burstiness is None else _within("burstiness", burstiness, 100.0)
+        highest = searched("rate", rate)
+        if highest is not None:
+            highest = AUTO_RATE if isinf(highest) else highest
+            rate = doublings(1.0, _within("rate", highest, MAX_RATE))
         return cls(
             rates(rate),
             str(arrivals),
             shape,
             None if requests is None else whole("requests", requests, 1, 10_000_000),
             None if seconds is None else positive("seconds", seconds),
+            precise(precision),
+            highest is not None,
         )
 
     @property
@@ -102,14 +115,17 @@ class OpenLoad:
     @property
     def said(self) -> str:
         """What kind of load it is, for the conditions."""
+        said = f"open loop, {self.arrivals.replace('poisson', 'Poisson')} arrivals"
         if self.arrivals == "gamma":
-            return f"open loop, gamma arrivals (burstiness {self.burstiness:g})"
-        return f"open loop, {self.arrivals.replace('poisson', 'Poisson')} arrivals"
+            said += f" (burstiness {self.burstiness:g})"
+        if self.most < MAX_CONCURRENCY:
+            said += f", at most {self.most} at once without confirm=True"
+        return said
 
     @property
     def adaptive(self) -> bool:
         """Whether a level ends when its interval is narrow enough."""
-        return self.requests is None and self.seconds is None
+        return self.precision is not None or (self.requests is None and self.seconds is None)
 
     @staticmethod
     def enough(rate: float) -> int:  # noqa: ARG004 - as of a Load
@@ -123,12 +139,15 @@ class OpenLoad:
 
     def command(self, rate: float) -> dict[str, object]:
         """Return what the workers have to know of a level."""
-        return {"rate": rate, "arrivals": self.arrivals, "burstiness": self.burstiness}
+        return {
+            "rate": rate, "arrivals": self.arrivals, "burstiness": self.burstiness,
+            "most": self.most,
+        }  # fmt: skip
 
 
 def load_of(
     concurrency: object, rate: object, arrivals: object, burstiness: object,
-    requests: object, seconds: object,
+    requests: object, seconds: object, precision: object = None,
 ) -> Load | OpenLoad:  # fmt: skip
     """Check the settings and make a closed or an open loop's load of them.
 
@@ -141,13 +160,14 @@ def load_of(
         if arrivals != "poisson" or burstiness is not None:
             named = "arrivals" if arrivals != "poisson" else "burstiness"
             raise SettingsError(f"{named} is for an open loop: give rate too, in requests/s.")
-        return Load.of((1, 4, 16) if concurrency is None else concurrency, requests, seconds)
+        levels = (1, 4, 16) if concurrency is None else concurrency
+        return Load.of(levels, requests, seconds, precision)
     if concurrency is not None:
         raise SettingsError(
             "concurrency and rate can't both be given: concurrency keeps so many requests in "
             "flight (closed loop), rate sends so many per second (open loop)."
         )
-    return OpenLoad.of(rate, arrivals, burstiness, requests, seconds)
+    return OpenLoad.of(rate, arrivals, burstiness, requests, seconds, precision)
 
 
 def rates(value: object) -> tuple[float, ...]:

@@ -1,8 +1,8 @@
 """Run: what was measured, and the conditions without which it is worth nothing."""
 
 import html
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .conditions import one_line
 from .cost import Price
 from .samples import Sample, Window
+from .slo import Limits
 
 if TYPE_CHECKING:
     import altair as alt
@@ -39,6 +40,8 @@ class Run:
     state: str = "done"
     price: Price | None = None
     """The price that `chart`, `cost` and `answer` use unless given another."""
+    limits: Limits | None = None
+    """What the operating points are judged by; see `with_limits`."""
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -47,7 +50,22 @@ class Run:
         from .metrics import operating_point
 
         samples = Ledger(self.samples)
-        return [operating_point(samples, window) for window in self.windows]
+        return [operating_point(samples, w, limits=self.limits) for w in self.windows]
+
+    def with_limits(self, limits: "Limits | Mapping[str, float] | None") -> "Run":
+        """Return the same run, judged by other limits: nothing need be measured again.
+
+        Parameters
+        ----------
+        limits : dict, optional
+            Such as ``{"ttft_p95_ms": 500, "tpot_p95_ms": 50, "error_rate": 0.01}``.
+
+        Raises
+        ------
+        SettingsError
+            Names the limit that is refused.
+        """
+        return replace(self, limits=Limits.of(limits))
 
     @cached_property
     def points(self) -> "pd.DataFrame":
@@ -142,7 +160,7 @@ class Run:
         """Say in one sentence where to operate and what lies beyond."""
         from .plan import answer
 
-        return answer(self.rows, price or self.price)
+        return answer(self.rows, price or self.price, self.limits)
 
     def save(self, path: str | Path) -> Path:
         """Save everything but secrets to one JSON file; `tpwidgets.load` reads it back."""
@@ -161,9 +179,10 @@ class Run:
         return one_line(self.conditions, self.rows)
 
     def __repr__(self) -> str:
-        levels = ", ".join(str(w.concurrency) for w in self.windows) or "none"
+        axis = "rate" if any(w.rate for w in self.windows) else "concurrency"
+        levels = ", ".join(f"{getattr(w, axis):g}" for w in self.windows) or "none"
         n = f"{len(self.samples):,} requests"
-        return f"<Run {self.state}: {self.title}; concurrency {levels}; {n}>"
+        return f"<Run {self.state}: {self.title}; {axis} {levels}; {n}>"
 
     def _repr_html_(self) -> str:
         from .static import tables_html

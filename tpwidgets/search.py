@@ -48,15 +48,17 @@ class Search:
     def next(self, points: Iterable[Point]) -> float | None:
         """Return the level to measure next; None if nothing is left to be found out."""
         latest = {measured(p, self.axis) or 0.0: p for p in points}
-        done = sorted(latest.items())
-        if not done:
+        walked = sorted(latest.items())
+        if not walked:
             return self.lowest
-        (level, top), turn = done[-1], self._turn(done)
+        # where the client was the limit nothing is known of the endpoint
+        done = [(level, p) for level, p in walked if not p.get("client_limited")]
+        turn = self._turn(done)
         if turn is not None:
             return self._close_in(done, turn) if self.limited else self._fill_in(done)
-        if level < self.highest and not top.get("client_limited"):
-            return min(2 * level, self.highest)
-        return None if self.limited else self._fill_in(done)
+        level = walked[-1][0]
+        twice = len(walked) > 1 and all(p.get("client_limited") for _, p in walked[-2:])
+        return None if level >= self.highest or twice else min(2 * level, self.highest)
 
     def _turn(self, done: list[tuple[float, Point]]) -> int | None:
         """Return which is the first point that is too far, None if there is none yet."""
@@ -111,9 +113,7 @@ def _failing(point: Point) -> bool:
 
 
 def _throughput(point: Point) -> float:
-    """Return what a system makes per second; 0 where that says more of the client."""
-    if point.get("client_limited"):
-        return 0.0
+    """Return what a system makes per second."""
     return measured(point, "items_per_s" if is_whole(point) else "output_tps") or 0.0
 
 

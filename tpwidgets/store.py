@@ -19,6 +19,7 @@ from .cost import Price
 from .errors import SettingsError
 from .run import Run
 from .samples import Sample, Window
+from .slo import Limits
 
 FORMAT = "tpwidgets.run/1"
 
@@ -59,6 +60,7 @@ def _document(run: Run) -> Iterator[str]:
         "format": FORMAT,
         "state": run.state,
         "price": asdict(run.price) if run.price else None,
+        "limits": run.limits.bounds if run.limits else None,
         "conditions": run.conditions,
         "windows": [asdict(window) for window in run.windows],
     }
@@ -106,6 +108,7 @@ def load(path: str | Path) -> Run:
             document["conditions"],
             document["state"],
             Price(**document["price"]) if document["price"] else None,
+            Limits.of(document.get("limits")),
         )
     except OSError as error:
         said = error.strerror or error  # gzip's own errors have no strerror

@@ -230,6 +230,23 @@ def measured(point: Mapping[str, object], name: str) -> float | None:
     return number if isfinite(number) else None
 
 
+def level(point: Mapping[str, object]) -> float:
+    """Return the level that a point was measured at: its rate or, in a closed loop, concurrency."""
+    rate = measured(point, "rate")
+    return measured(point, "concurrency") or 0.0 if rate is None else rate
+
+
+def at_level(point: Mapping[str, object]) -> str:
+    """Write the level: ``16 concurrent``, ``2.5 requests/s``."""
+    at = level(point)
+    return f"{at:g} {'concurrent' if point.get('rate') is None else per_second(at)}"
+
+
+def per_second(rate: float) -> str:
+    """Return the unit of a rate: ``request/s`` or ``requests/s``."""
+    return "request/s" if rate == 1 else "requests/s"
+
+
 def is_whole(point: Mapping[str, object]) -> bool:
     """Tell whether a point's answers came whole (embeddings, say), so that no token was timed."""
     return measured(point, "items_per_s") is not None and measured(point, "ttft_p50_ms") is None

@@ -1,79 +1,136 @@
 """Which level comes next, and when a level has seen enough."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from ..loads import Load
+from ..loads import PRECISION, Load
 from ..metrics import precise_enough
+from ..rates import OpenLoad
+from ..search import Search
+
+_SEARCHED = 10
+"""About so many levels a search measures."""
 
 
 class Sweep:
-    """Walks the levels of a load; tells how much is left."""
+    """Walks the levels of a load, or searches for them; tells how much is left.
 
-    def __init__(self, load: Load) -> None:
-        self._load = load
-        self._index = -1
+    Parameters
+    ----------
+    load : Load or OpenLoad
+    limited : bool
+        Whether points are judged by limits, and a search is for the largest level that keeps them.
+    """
+
+    def __init__(self, load: Load | OpenLoad, *, limited: bool = False) -> None:
+        self._load, self._limited = load, limited
+        self._walked: list[Any] = []
+        self._done = False
+        self._search = None
+        if load.auto:
+            low, high = load.levels[0], load.levels[-1]
+            self._search = Search(low, high, limited, load.axis, load.precision or PRECISION)
 
     @property
-    def index(self) -> int:
-        """Which level is under way, from 0; -1 before the first."""
-        return self._index
+    def number(self) -> int:
+        """Which level is under way, from 1; 0 before the first."""
+        return len(self._walked)
 
     @property
-    def concurrency(self) -> int | None:
-        """The level under way; None before the first and after the last."""
-        under_way = 0 <= self._index < len(self._load.concurrency)
-        return self._load.concurrency[self._index] if under_way else None
+    def level(self) -> Any:
+        """The level under way, a concurrency or a rate; None before the first, after the last."""
+        return self._walked[-1] if self._walked and not self._done else None
 
-    def next(self) -> dict[str, Any] | None:
+    @property
+    def left(self) -> tuple[Any, ...]:
+        """The levels that are not finished, as far as they are known."""
+        if self._done:
+            return ()
+        begun = self._walked[-1:]
+        return (*begun, *(self._load.levels[len(self._walked) :] if self._search is None else ()))
+
+    @property
+    def levels(self) -> int:
+        """How many levels there will be; of a search about how many."""
+        if self._search is None:
+            return len(self._load.levels)
+        return len(self._walked) if self._done else max(_SEARCHED, len(self._walked) + 1)
+
+    def next(self, points: Sequence[dict[str, Any]] = ()) -> dict[str, Any] | None:
         """Go over to the next level; return the worker's command for it, or None after the last."""
-        self._index += 1
-        if self._index >= len(self._load.concurrency):
+        level = self._following(points)
+        if level is None:
+            self._done = True
             return None
+        self._walked.append(level)
         return {
             "do": "level",
-            "concurrency": self.concurrency,
+            **self._load.command(level),
             "requests": self._load.requests,
             "seconds": self._load.seconds,
         }
 
+    def _following(self, points: Sequence[dict[str, Any]]) -> Any:
+        if self._search is not None:
+            level = self._search.next(points)
+            whole = level is not None and self._load.axis == "concurrency"
+            # a level again would be for ever: its point was lost
+            return None if level in self._walked else int(level or 0) if whole else level
+        levels = self._load.levels
+        return levels[len(self._walked)] if len(self._walked) < len(levels) else None
+
     def may_leave(self, point: dict[str, Any]) -> bool:
         """Tell whether the level under way, of which `point` is what was seen, may be left.
 
-        Only a load without `requests` and `seconds` asks: there a level ends once its intervals
-        are narrow enough, or at `Load.MAX_SECONDS`, but not before it has counted `Load.enough`
-        requests; a slow server gets up to six times as long for those.
+        Only an adaptive load asks: there a level ends once its intervals are narrow enough or,
+        where limits are searched for, once it is sure whether it keeps them; at the latest after
+        `Load.MAX_SECONDS` (`PRECISE_SECONDS` where somebody asked for a precision). But not before
+        it has counted `Load.enough` requests; a slow server gets up to six times as long for those.
         """
-        concurrency = self.concurrency
-        if not self._load.adaptive or concurrency is None or point["concurrency"] != concurrency:
+        level, load = self.level, self._load
+        if not load.adaptive or level is None or point[load.axis] != level:
             return False  # the last news of a level that was left already, say
         span, ended = point["window_s"], point["n"] + point["n_failed"]
-        if span < Load.MIN_SECONDS:
+        longest = self._longest_s
+        if span < min(Load.MIN_SECONDS, longest):
             return False
-        if ended < Load.enough(concurrency):
-            return bool(span >= 6 * Load.MAX_SECONDS)
-        return bool(span >= Load.MAX_SECONDS or precise_enough(point))
+        if ended < load.enough(level):
+            return bool(span >= 6 * longest)
+        if self._search is not None and self._limited:
+            return bool(span >= longest or point["limits_sure"])
+        return bool(span >= longest or precise_enough(point, load.precision or PRECISION))
 
     def remaining_s(self, e2e_s: float, spent_s: float) -> float:
         """Estimate the seconds left, from the last level's E2E latency and its time so far."""
-        left = [self.level_s(c, e2e_s) for c in self._load.concurrency[max(0, self._index) :]]
+        left = [self.level_s(level, e2e_s) for level in self.left]
+        if self._search is not None and left:
+            left += left[-1:] * (self.levels - self.number)
         # a level that takes longer than thought takes nothing from those after it
         return max(0.0, left[0] - spent_s) + sum(left[1:]) if left else 0.0
 
     def fraction(self, e2e_s: float, spent_s: float) -> float:
         """Estimate how much of the sweep is done, from 0 to 1; a level is full only at its end."""
-        costs = [self.level_s(level, e2e_s) for level in self._load.concurrency]
-        index = max(0, self._index)
-        here = min(spent_s, 0.95 * costs[index]) if index < len(costs) else 0.0
-        return (sum(costs[:index]) + here) / sum(costs)
+        before = sum(self.level_s(level, e2e_s) for level in self._walked[:-1])
+        left = self.remaining_s(e2e_s, 0.0)
+        if not left:
+            return 1.0 if self._done else 0.0
+        here = min(spent_s, 0.95 * self.level_s(self.level, e2e_s))
+        return (before + here) / (before + left)
 
-    def level_s(self, concurrency: int, e2e_s: float) -> float:
+    def level_s(self, level: Any, e2e_s: float) -> float:
         """Estimate how long a level takes: one generation to settle, then the window."""
         load = self._load
-        requests = load.requests or Load.enough(concurrency)
-        window = requests / concurrency * e2e_s
-        if load.seconds is not None:
-            window = load.seconds if load.requests is None else min(window, load.seconds)
-        elif load.adaptive:
+        window = (load.requests or load.enough(level)) / load.in_flight(level, e2e_s) * e2e_s
+        if load.adaptive and load.requests is None:
             # most levels take long to become precise, not only as long as they must
-            window = max(window, 0.8 * Load.MAX_SECONDS)
-        return e2e_s + window
+            window = max(window, 0.8 * self._longest_s)
+        elif load.requests is None:
+            window = self._longest_s
+        return e2e_s + (window if load.seconds is None else min(window, load.seconds))
+
+    @property
+    def _longest_s(self) -> float:
+        """How long a level may take to become precise."""
+        if self._load.seconds is not None:
+            return self._load.seconds
+        return Load.MAX_SECONDS if self._load.precision is None else Load.PRECISE_SECONDS
