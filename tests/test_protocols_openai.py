@@ -48,6 +48,14 @@ def test_a_tool_call_is_output() -> None:
     assert outcome.first_output_ns == 0
 
 
+def test_a_reason_that_comes_with_each_token_is_not_yet_the_end() -> None:
+    last, other = delta("length", content="a"), delta(content="a")
+    assert not read(other, last, end=b"").finished_amid
+    assert not read(last, delta("stop"), end=b"").finished_amid
+    for events in ([last], [last, last], [other, last, last]):
+        assert read(*events, end=b"").finished_amid
+
+
 def test_the_finish_chunk_may_carry_the_last_token() -> None:
     assert read(delta("stop", content="all")).token_ns == [0]
 

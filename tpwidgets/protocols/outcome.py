@@ -35,8 +35,9 @@ class Outcome(ServerTimes):
     usage: Usage = field(default_factory=Usage)
     finish_reason: str | None = None
     finished_amid: bool = False
-    """Whether the last reason to finish came along with a token: some servers say one with each,
-    so that it may not be the end."""
+    """Whether the last reason to finish may not be the end: it came along with a token, and some
+    servers say one with each. Only where it's a choice's first reason, and that not with the first
+    token, it is none of those."""
     finished: set[Any] = field(default_factory=set)
     """The choices that said why they ended, by their index."""
     choices: set[Any] = field(default_factory=set)
@@ -76,8 +77,9 @@ class Outcome(ServerTimes):
         """Keep the server's word for why a choice ended, if it says one, `amid` a token or not."""
         if reason:
             self.finish_reason = str(reason)[:40]
-            self.finished_amid = amid
-            self.finished.add(choice)
+            known = self.finished
+            self.finished_amid = amid and (choice in known or len(self.token_ns) <= len(known) + 1)
+            known.add(choice)
 
     def fail(self, said: Any) -> None:
         """Keep what an error in the stream says; the first one counts."""
