@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from streams import read
+from streams import read, times
 
 from tpwidgets.protocols import Outcome
 
@@ -98,6 +98,12 @@ def test_why_it_ended_is_the_servers_word(last: dict[str, Any], why: str) -> Non
 def test_errors_in_the_stream(last: dict[str, Any]) -> None:
     outcome = said(event("output_text.delta", delta="a"), last)
     assert (outcome.error, outcome.token_ns) == ("no room", [0])
+
+
+def test_vllms_own_times_stand_in_the_response() -> None:
+    metrics = {"queue_time_ms": 1.5, "time_to_first_token_ms": 20, "generation_time_ms": 99.5}
+    outcome = said(event("output_text.delta", delta="a"), end(metrics=metrics))
+    assert times(outcome) == {"queue": 1.5, "prefill": 20, "decode": 99.5}
 
 
 def test_a_failure_without_a_word_is_one() -> None:

@@ -61,6 +61,7 @@ class Responses(WireProtocol):
             outcome.done = True
             outcome.usage = usage_of(response.get("usage"), "input", "output") or outcome.usage
             outcome.note(server_times_from_body(said))
+            outcome.note(server_times_from_body(response))  # vLLM
             if kind == "response.failed" or response.get("error"):
                 outcome.fail(response.get("error") or "the server says that it failed")
             outcome.finish(response.get("status"))
