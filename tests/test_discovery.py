@@ -227,7 +227,10 @@ def test_a_model_that_only_embeds_and_is_not_called_so() -> None:
         "/v1/models": models("bge-m3"),
         "/v1/chat/completions": refused, "/v1/completions": refused, "/v1/embeddings": EMBEDDED,
     }  # fmt: skip
-    assert probe(routes, "/v1")[0].protocol.name == "embeddings"
+    prepared, requests = probe(routes, "/v1")
+    assert prepared.protocol.name == "embeddings"
+    # whoever lists models as OpenAI does is not asked in Gemini's way nor in Ollama's
+    assert not [r.target for r in requests if r.method == "POST" and r.target[:4] != "/v1/"]
     with pytest.raises(EndpointError, match="does not support Chat"):
         probe(routes, "/v1", protocol="chat")
 

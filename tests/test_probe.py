@@ -180,6 +180,25 @@ def test_a_key_that_is_missing_or_refused(
     assert KEY not in sentence
 
 
+@pytest.mark.parametrize(
+    ("path", "settings", "secret"),
+    [
+        ("/v1", {"api_key_env": "TP_KEY"}, True),
+        ("/v1", {"headers": {"X-API-Key": KEY}}, True),
+        (f"/v1?api_key={KEY}", {}, True),
+        ("/v1", {"headers": {"X-Team": "us"}}, False),
+    ],
+)
+def test_a_key_that_leaves_this_machine_unencrypted_is_noted(
+    path: str, settings: dict[str, Any], secret: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TP_KEY", KEY)
+    note = "the key goes to 127.0.0.1 unencrypted"
+    assert note not in probe(Api(), path, **settings).base.notes
+    monkeypatch.setattr(Endpoint, "local", False)
+    assert (note in probe(Api(), path, **settings).base.notes) is secret
+
+
 def test_a_key_whose_variable_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TP_KEY", raising=False)
     assert "TP_KEY" in refused(Api(), "missing_key", api_key_env="TP_KEY")
@@ -227,6 +246,7 @@ def test_nothing_there() -> None:
 
     assert "/v1" in refused(script, "not_found")
     assert "/v1" in refused(script, "not_found", model="x")
+    assert "speak this protocol" in refused(script, "not_found", model="x", protocol="embeddings")
 
 
 def test_a_server_error_is_quoted() -> None:
@@ -237,6 +257,16 @@ def test_a_server_error_is_quoted() -> None:
 def test_a_rate_limit() -> None:
     api = Api(chat_completions=error("slow down", "429 Too Many Requests"))
     assert "slow down" in refused(api, "rate_limited")
+
+
+def test_only_a_refusal_of_the_request_leads_to_another_protocol() -> None:
+    for status in ("403 Forbidden", "429 Too Many Requests", "503 Service Unavailable"):
+        api = Api(
+            chat_completions=error("this tier does not support it", status),
+            completions=lambda _: pytest.fail("the next protocol was tried"),
+        )
+        with pytest.raises(EndpointError, match=status[:3]):
+            probe(api)
 
 
 def test_a_redirect_is_not_followed() -> None:
@@ -300,8 +330,9 @@ class Counting:
         prompt, output = self.count(body["messages"][0]["content"]), body["max_tokens"]
         if self.context and prompt + output > self.context:
             message = self.complaint.format(
-                context=self.context, asked=prompt + output, prompt=prompt, output=output
-            )
+                context=self.context, asked=prompt + output, prompt=prompt, output=output,
+                room=self.context - prompt,
+            )  # fmt: skip
             return error(message, "400 Bad Request")
         return answer(min(output, 3), prompt=prompt)
 
@@ -364,6 +395,23 @@ def test_a_prompt_longer_than_the_context_is_shortened(
     assert complaint[:15].split("{")[0] in note  # the server's own words
 
 
+def test_an_output_that_the_server_would_cut_is_too_long() -> None:
+    """As vLLM does: it cuts the output to what fits, and refuses that it be as long as asked."""
+    why = "min_tokens must be less than or equal to max_tokens={room}, got {output}."
+    server = Counting(2.0, 11, 400, why)
+    prepared = probe(server, workload=Workload(350, 64))
+    assert "min_tokens" in prepared.body("x", 7)
+    # where words are several tokens each, some prompts are longer than others
+    left = 400 - counted(server, prepared) - prepared.workload.output_tokens
+    assert 3 * 140**0.5 < left < 60
+
+
+def test_a_context_that_is_declared_and_not_minded_is_noted() -> None:
+    prepared = probe(Api(models=models("tiny", max_model_len=100)), workload=Workload(80, 64))
+    assert prepared.workload == Workload(80, 64)
+    assert any("(100 tokens), and the server takes them" in note for note in prepared.base.notes)
+
+
 def test_a_prompt_that_fits_is_left_alone_however_many_tokens_a_word_has() -> None:
     server = Counting(2.0, 11, 600)
     prepared = probe(server, workload=Workload(500, 64))
@@ -402,6 +450,11 @@ def test_a_refused_field_is_mended_and_noted(message: str, field: str, instead: 
     if instead:
         assert body[instead] == 7
     assert sum(field in note for note in prepared.base.notes) == 1
+
+
+def test_a_server_that_does_not_know_several_choices_is_noted() -> None:
+    notes = probe(Api(), workload=Workload(batch=3)).base.notes
+    assert "the server does not mind n: 1 of 3 choices came" in notes
 
 
 def test_several_items_are_refused_where_the_protocol_has_none() -> None:

@@ -12,13 +12,21 @@ _OUTPUT_LIMIT = r"(?:at most|>|<=)\s*(\d{2,9})\D{0,60}(?:completion|output) toke
 """How they name the longest output: "supports at most 16384 completion tokens"."""
 
 
+_CUT = r"min_tokens must be less than or equal to max_tokens=(\d+), got (\d+)"
+"""vLLM shortens an output that its context can't hold, and minds that we insist on its length."""
+
+
 def total(workload: Workload, *, writes: bool) -> int:
     """Return the tokens of prompt and output, if there is one (`writes`)."""
     return workload.prompt_tokens + (workload.output_tokens if writes else 0)
 
 
-def shortened(was: Workload, said: str, context: int | None, *, writes: bool) -> Workload:
+def shortened(
+    was: Workload, said: str, context: int | None, *, writes: bool, spread_tokens: int = 0
+) -> Workload:
     """Return a workload that fits, by the server's own words or the context it declares.
+
+    `spread_tokens` are left free, since some prompts are so much longer than others.
 
     Raises
     ------
@@ -28,7 +36,7 @@ def shortened(was: Workload, said: str, context: int | None, *, writes: bool) ->
     longest = re.search(_OUTPUT_LIMIT, _plain(said))
     if longest and writes and int(longest[1]) < was.output_tokens:
         return replace(was, output_tokens=int(longest[1]))
-    room = _room(_plain(said), was, context, writes=writes)
+    room = _room(_plain(said), was, context, writes=writes) - spread_tokens
     output = min(was.output_tokens, max(1, room // 2))
     prompt_tokens = max(1, min(room - (output if writes else 0), was.prompt_tokens))
     shared = min(was.shared_prefix_tokens, prompt_tokens - 1)
@@ -47,6 +55,8 @@ def _plain(said: str) -> str:
 def _room(said: str, was: Workload, context: int | None, *, writes: bool) -> int:
     """Return how many tokens prompt and output may have together."""
     asked = total(was, writes=writes)
+    if cut := re.search(_CUT, said):
+        return asked - (int(cut[2]) - int(cut[1])) - 8
     named = re.findall(_LIMIT, said, re.IGNORECASE) + re.findall(r"(\d+) maximum", said)
     # else the largest number that is clearly below what was asked
     numbers = named or [n for n in re.findall(r"\d+", said) if int(n) < 0.95 * was.prompt_tokens]

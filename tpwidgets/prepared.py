@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import dataclass, field
+from math import sqrt
 from typing import Any
 from urllib.parse import quote
 
@@ -49,6 +50,15 @@ class Prepared:
         prompts = 1 if self.protocol.batch == "n" else batch
         output_tokens = asked.output_tokens * batch if self.protocol.streamed else 0
         return prompt_tokens * prompts, output_tokens
+
+    @property
+    def spread_tokens(self) -> int:
+        """By how much a prompt may be longer than the mean, where words take several tokens each.
+
+        Three standard deviations, if what a word takes beyond its first token comes at random.
+        """
+        words = self.calibration.words(self.workload.prompt_tokens)
+        return round(3 * sqrt(max(0.0, self.calibration.slope - 1) * words))
 
     def prefix(self) -> str:
         """Return what all prompts of a run begin with: other words in each run, or nothing."""

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from math import inf
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from . import addresses
 from .cost import Price
@@ -15,6 +16,7 @@ from .endpoints import Endpoint, http_client
 from .engine.budget import Purse
 from .errors import EndpointError, SettingsError
 from .fitting import shortened, total
+from .masking import is_secret_name
 from .mending import Mender, fewest_tokens
 from .prepared import Prepared
 from .protocols import PROTOCOLS, Outcome, StreamReader, WireProtocol
@@ -54,6 +56,7 @@ def prepare(
     with http_client(endpoint, timeout_s) as client, masked(endpoint):
         base = find_base(client, endpoint, timeout_s)
         look_at(client, base, endpoint, timeout_s)
+        base.notes += _in_clear(endpoint)
         model = _choose_model(endpoint, base)
         prober = _Prober(client, endpoint, base, model, timeout_s)
         prober.wanted, prober.purse = wanted, purse or prober.purse
@@ -106,7 +109,7 @@ class _Prober:
                 try:
                     self._short = self.probe(prepared, self.SHORT)
                 except EndpointError as error:
-                    if error.kind != "not_found" and not _OTHERWISE.search(str(error)):
+                    if error.kind != "not_found" and not _is_otherwise(error):
                         raise
                     failure = failure or error
                     continue
@@ -126,15 +129,22 @@ class _Prober:
         named = self._base.protocol
         if named is None:
             embeds = _EMBEDS.search(self._model) is not None
-            return sorted(PROTOCOLS.values(), key=lambda protocol: protocol.streamed == embeds)
+            usual = next(iter(PROTOCOLS.values()))
+            # whoever lists models as OpenAI does speaks one of the protocols that stand beside it
+            spoken = [p for p in PROTOCOLS.values() if p.version == usual.version]
+            protocols = spoken if self._base.models else PROTOCOLS.values()
+            return sorted(protocols, key=lambda protocol: protocol.streamed == embeds)
         if self._endpoint.protocol:
             return [named]
         others = PROTOCOLS.values()
         return [named, *(p for p in others if p is not named and p.streamed == named.streamed)]
 
     def _note_length(self, prepared: Prepared) -> None:
-        """Note that a server goes on beyond the output length that it is asked for."""
+        """Note that a server writes more, or fewer choices, than it is asked for."""
         items = prepared.workload.batch if prepared.protocol.batch == "n" else 1
+        came = len(self._short.choices)
+        if 0 < came < items:
+            self._base.notes.append(f"the server does not mind n: {came} of {items} choices came")
         asked = self._output_tokens * items
         written = self._short.usage.output_tokens or len(self._short.token_ns)
         if written > 2 * asked + 16:
@@ -202,14 +212,20 @@ class _Prober:
                     raise
                 said = str(error)
             else:
+                if limit and total(prepared.workload, writes=writes) > limit:
+                    self._base.notes.append(
+                        f"prompt and output together are longer than the model's context ({limit} "
+                        "tokens), and the server takes them: it may cut either"
+                    )
                 return
             self._shrink(prepared, said)
         raise EndpointError(said, "context")
 
     def _shrink(self, prepared: Prepared, said: str) -> None:
         fits = shortened(
-            prepared.workload, said, self._base.context, writes=prepared.protocol.streamed
-        )
+            prepared.workload, said, self._base.context,
+            writes=prepared.protocol.streamed, spread_tokens=prepared.spread_tokens,
+        )  # fmt: skip
         prepared.workload = fits
         self._base.notes = [n for n in self._base.notes if not n.startswith("too long")]
         self._base.notes.append(
@@ -266,7 +282,8 @@ class _Prober:
     def _stream(
         self, prepared: Prepared, body: dict[str, Any], held_usd: float, *, head_only: bool
     ) -> Outcome:
-        reader = StreamReader(prepared.protocol)
+        several = prepared.protocol.batch == "n" and prepared.workload.batch > 1
+        reader = StreamReader(prepared.protocol, several=several)
         deadline = time.monotonic() + self._timeout_s
         sent = time.monotonic()
         with (
@@ -312,6 +329,8 @@ class _Prober:
 
 _OTHERWISE = re.compile(r"(?i)chat template|does(n't| not) support|not a chat model|embedding")
 """What servers say that have a protocol and whose model does not: base models, those that embed."""
+_UNFIT = None, 400, 404, 405, 422, 501
+"""Statuses under which they say so; None: in the stream. Others are about key, load or failure."""
 _THINKING_TOKENS = 256
 """A model that thinks in secret has used up a few tokens before it says one."""
 _ECHOED = 60
@@ -326,6 +345,19 @@ _KEPT = 1_000_000
 """So much of an answer is kept (bytes): enough for a vector."""
 _TRIES = 8
 """How often one request is mended, at most."""
+
+
+def _is_otherwise(error: EndpointError) -> bool:
+    return error.status in _UNFIT and _OTHERWISE.search(str(error)) is not None
+
+
+def _in_clear(endpoint: Endpoint) -> list[str]:
+    """Return a note if a key travels to another machine without TLS."""
+    parts = urlsplit(endpoint.url)
+    sent = endpoint.key or endpoint.secret_query or any(map(is_secret_name, endpoint.headers))
+    if not sent or parts.scheme == "https" or endpoint.local:
+        return []
+    return [f"the key goes to {parts.hostname} unencrypted"]
 
 
 def _dimensions(answer: bytes) -> int | None:

@@ -86,7 +86,7 @@ _BAD_KEY = r"api[ _-]?key.{0,20}(not valid|invalid|incorrect|missing|expired)"
 """Gemini's word for what others call 401."""
 _CONTEXT = (
     r"context|too long|too large|exceed|n_ctx|max_model_len|max_(new|input)_tokens"
-    r"|maximum (allowed )?number of"
+    r"|maximum (allowed )?number of|min_tokens must be less than or equal to max_tokens"
 )
 _BODY = 4 * 1024 * 1024
 _FRAMING = "content-encoding", "content-length", "transfer-encoding"
@@ -151,7 +151,11 @@ def _meaning(
         return f"{where} has no model {model!r}: {said}", "model"
     if code in (404, 405):
         asked = response.request.url
-        do = "The base URL usually ends in /v1."
+        do = (
+            "The server may not speak this protocol, or below another path."
+            if "/v1" in asked.path
+            else "The base URL usually ends in /v1."
+        )
         if addresses.is_azure(endpoint.url) and b"api-version" not in asked.query:
             do = (
                 "Azure wants its API's version in the URL, such as ?api-version=2024-10-21, or a "
