@@ -161,8 +161,10 @@ def test_without_the_package_there_is_no_price(
     "url", ["http://127.0.0.1:8000/v1", "http://localhost/v1", "http://10.0.0.7/v1"]
 )
 def test_a_server_of_ones_own_network_has_none(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(prices, "_data", None)  # it isn't even looked at
+    looked = []
+    monkeypatch.setattr(prices, "_data", lambda: looked.append(url))
     assert listed(url, "gpt-4o") is None
+    assert not looked
 
 
 @pytest.mark.usefixtures("some_prices")
