@@ -10,6 +10,7 @@ from .errors import SettingsError, TpwidgetsError
 from .keys import Key
 from .politeness import NotConfirmed
 from .protocols import PROTOCOLS
+from .rates import ARRIVALS
 from .typed import read_fields, read_headers
 
 if TYPE_CHECKING:
@@ -26,7 +27,12 @@ def add_measure(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     add = parser.add_argument
     add("endpoint", metavar="URL", help="a base URL, or a simulated profile such as vllm-llama-70b")
     add("--model", help="default: the endpoint's only or first model")
-    add("--concurrency", default="1-16", help='levels: "1,4,16" or "1-64" (default: 1-16)')
+    add("--concurrency", help='levels: "1,4,16" or "1-64" (default: 1-16)')
+    add("--rate", help='instead: requests per second, "0.5,1,2" or "1-16" (open loop)')
+    add("--arrivals", choices=ARRIVALS, default="poisson",
+        help="of --rate: how they are distributed (default: poisson)")  # fmt: skip
+    add("--burstiness", type=float, metavar="SHAPE",
+        help="of gamma arrivals; below 1: in bursts (default: 0.5)")  # fmt: skip
     add("--prompt-tokens", type=int, default=256, help="as the server counts (default: 256)")
     add("--output-tokens", type=int, default=64, help="asked for (default: 64)")
     add("--requests", type=int, help="to count per level (default: until precise enough)")
@@ -61,10 +67,12 @@ def measure(args: argparse.Namespace) -> int:
     """Measure, print the table, the answer and the conditions."""
     from .api import measure as run_measurement
 
-    names = ("model", "concurrency", "prompt_tokens", "output_tokens", "requests", "seconds",
-             "timeout_s", "protocol", "batch", "shared_prefix_tokens", "api_key_env",
-             "spend_limit_usd", "confirm")  # fmt: skip
+    names = ("model", "concurrency", "rate", "arrivals", "burstiness", "prompt_tokens",
+             "output_tokens", "requests", "seconds", "timeout_s", "protocol", "batch",
+             "shared_prefix_tokens", "api_key_env", "spend_limit_usd", "confirm")  # fmt: skip
     settings: dict[str, Any] = {name: getattr(args, name) for name in names}
+    if args.concurrency is None and args.rate is None:
+        settings["concurrency"] = "1-16"
     try:
         settings["headers"] = read_headers("\n".join(args.headers)) or None
         settings["extra_body"] = read_fields(args.extra_body or "") or None

@@ -1,6 +1,7 @@
 """What a measurement will send, and whether someone else's machine must be asked for it first."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from . import addresses
@@ -10,6 +11,7 @@ from .endpoints import Endpoint
 from .errors import SettingsError
 from .loads import Load
 from .protocols import PROTOCOLS
+from .rates import OpenLoad
 from .words import count, usd
 from .workload import Workload
 
@@ -39,7 +41,7 @@ class Outlook:
     usd : float or None
         What they cost at a price by the token, nothing taken as cached.
     concurrency : int
-        The most requests at once.
+        The most requests at once; in an open loop, how many there are if answers come so fast.
     how : str
         ``about`` where time decides how many requests there are, for which an answer is taken to
         come at 50 tokens/s and to take 0.1 s or more (vectors: 0.1 s): at levels of some seconds,
@@ -57,16 +59,19 @@ class Outlook:
 
     @classmethod
     def of(
-        cls, workload: Workload, load: Load, price: Price | None = None, protocol: str | None = None
-    ) -> "Outlook":
+        cls, workload: Workload, load: Load | OpenLoad, price: Price | None = None,
+        protocol: str | None = None,
+    ) -> "Outlook":  # fmt: skip
         """Reckon what these settings will send; the protocol tells whether tokens come back."""
         streamed = protocol is None or PROTOCOLS[protocol].streamed
         e2e_s = max(_BRISK_S, workload.output_tokens / _USER_TPS) if streamed else _BRISK_S
         open_s = Load.MIN_SECONDS if load.seconds is None else load.seconds
         requests, by_time = 0, load.seconds is not None
-        for users in load.concurrency:  # each settles for one generation, and the last one drains
-            least = load.requests or (Load.enough(users) if load.adaptive else 0)
-            timed = 0 if load.requests else round(users * open_s / e2e_s)
+        at_once = [math.ceil(load.in_flight(level, e2e_s)) for level in load.levels]
+        for level, users in zip(load.levels, at_once, strict=True):
+            # each settles for one generation, and the last one drains
+            least = load.requests or (load.enough(level) if load.adaptive else 0)
+            timed = round(load.in_flight(level, e2e_s) * open_s / e2e_s) if not load.requests else 0
             by_time |= timed > least
             requests += users + max(least, timed)
         prompt_tokens = workload.prompt_tokens * workload.batch
@@ -76,7 +81,7 @@ class Outlook:
             requests,
             requests * (prompt_tokens + output_tokens),
             estimate(requests, prompt_tokens, output_tokens, price) if price and by_token else None,
-            max(load.concurrency),
+            max(at_once),
             "up to" if load.requests and load.seconds else "about" if by_time else "at least",
         )
 
@@ -116,7 +121,7 @@ class NotConfirmed(SettingsError):  # noqa: N818 - it is a question
 
 
 def ask_first(
-    endpoint: Endpoint, workload: Workload, load: Load, price: Price | None = None
+    endpoint: Endpoint, workload: Workload, load: Load | OpenLoad, price: Price | None = None
 ) -> None:
     """Refuse to load someone else's server with more than is sent unasked.
 
@@ -132,6 +137,16 @@ def ask_first(
     if sent.big:
         price = price or Price.listed(endpoint.url, endpoint.model, workload.prompt_tokens)
         raise NotConfirmed(endpoint, Outlook.of(workload, load, price, protocol))
+
+
+def restrained(endpoint: Endpoint, load: Load | OpenLoad) -> Load | OpenLoad:
+    """Return the load, an open one kept to as many requests at once as are sent unasked.
+
+    A server that falls behind would else get more and more of them.
+    """
+    if isinstance(load, Load) or endpoint.profile is not None or nearby(endpoint):
+        return load
+    return replace(load, most=MAX_CONCURRENCY)
 
 
 def spoken(url: str, protocol: str | None) -> str | None:

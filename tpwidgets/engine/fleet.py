@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from ..loads import MAX_CONCURRENCY
 from ..masking import Mask
 from .budget import Purse
 from .limits import users_per_worker
@@ -184,7 +183,7 @@ class Fleet:
         Where there are few, not every worker gets some: the window waits for each.
         """
         parts = min(n, max(1, int(level["rate"])))
-        most = int(min(MAX_CONCURRENCY // parts, users_per_worker()))
+        most = int(max(1, min(level["most"] // parts, users_per_worker())))
         begin_s = (time.perf_counter_ns() - self._assignment["epoch_ns"]) / 1e9
         seed = self._assignment["seed"] + len(self._leaving)
         for number, member in enumerate(self._members):
