@@ -240,7 +240,9 @@ def test_again_restart_and_no_orphan(explorer: LabPage) -> None:
     explorer.run_all()
     expect(page.locator(".tp-board")).to_have_count(1)
     explorer.until("[len(run.windows) for run in explorer.runs]", lambda text: text == "[1]")
-    expect(page.locator(".tp-answer")).to_contain_text("At 2 concurrent", timeout=SOON)
+    # on a loaded machine the client may have been the limit, which the answer says then
+    answer = re.compile("at 2 concurrent", re.IGNORECASE)
+    expect(page.locator(".tp-answer")).to_contain_text(answer, timeout=SOON)
     gone(explorer, pids[:1])
 
     press(page, "Measure")
