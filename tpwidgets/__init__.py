@@ -15,6 +15,7 @@ _HOME = {
     "Measurement": "measurement",
     "Price": "cost",
     "Run": "run",
+    "answer_for": "kpi",
     "break_even": "breakeven",
     "load": "store",
     "measure": "api",
@@ -22,6 +23,7 @@ _HOME = {
     "self_check": "selfcheck",
     "simulate": "simulator",
     "start": "api",
+    "use_case": "use_cases",
     "EndpointError": "errors",
     "MeasurementError": "errors",
     "SettingsError": "errors",
@@ -41,12 +43,14 @@ if TYPE_CHECKING:
     from .errors import SettingsError as SettingsError
     from .errors import TpwidgetsError as TpwidgetsError
     from .keys import Key as Key
+    from .kpi import answer_for as answer_for
     from .measurement import Measurement as Measurement
     from .nesting import run_sync as run_sync
     from .run import Run as Run
     from .selfcheck import self_check as self_check
     from .simulator import simulate as simulate
     from .store import load as load
+    from .use_cases import use_case as use_case
     from .widgets import Explorer as Explorer
 
 
