@@ -38,6 +38,9 @@ MIN_TURNS = 2.9
 """From about three turns on, a rate's interval is taken from how they differ."""
 
 
+_STUDENT: dict[float, float] = {1: 12.706, 2: 4.303, 3: 3.182}
+
+
 def firm(n: int, p: float) -> bool:
     """Tell whether percentile `p` (0 to 1) of `n` values may be shown as firm: n ≥ 10 / (1 − p).
 
@@ -267,14 +270,20 @@ def arrival_rate_interval(at: Floats, start: float, end: float) -> Interval:
 
 
 def _half_width(blocks: float) -> float:
-    """Return half the interval of a mean of `blocks` values, in their standard deviations.
+    """Return half the interval of a mean of `blocks` values, in their standard deviations."""
+    return student(blocks - 1) / sqrt(blocks - 1)
 
-    Student's t, since the deviation was estimated from these values; the quantile is Cornish &
-    Fisher's expansion in 1/ν (Abramowitz & Stegun 26.7.5).
+
+def student(degrees: float) -> float:
+    """Return Student's t: the 97.5 % point where a deviation was estimated itself.
+
+    From tables up to 3 whole degrees, else Cornish & Fisher's expansion in 1/ν (Abramowitz & Stegun
+    26.7.5), which is 3 % too low there.
     """
-    v = blocks - 1
-    t = Z + (Z**3 + Z) / (4 * v) + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * v * v)
-    return t / sqrt(v)
+    v = degrees
+    if v in _STUDENT:
+        return _STUDENT[v]
+    return Z + (Z**3 + Z) / (4 * v) + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * v * v)
 
 
 def _block_length(x: Floats) -> int:

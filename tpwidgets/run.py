@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
+    from .scaling import Scaling
+
 
 @dataclass(eq=False)
 class Run:
@@ -92,6 +94,18 @@ class Run:
         from .charts import overview
 
         return overview(self.rows, price=price or self.price, title=self.title)
+
+    def scaling(self) -> "Scaling":
+        """Fit the universal scalability law: throughput between the levels measured, and beyond.
+
+        Raises
+        ------
+        MeasurementError
+            If there are fewer than four levels of concurrency.
+        """
+        from .scaling import fit
+
+        return fit(self.rows)
 
     def breakdown(self) -> "alt.LayerChart":
         """Draw what TTFT consists of, as far as the server tells, as an Altair chart."""

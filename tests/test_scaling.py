@@ -1,0 +1,93 @@
+"""The fitted law: it finds the law that made the points, and predicts what was not measured."""
+
+from math import inf, sqrt
+from typing import Any
+
+import pytest
+
+import tpwidgets as tp
+from tpwidgets.scaling import fit
+from tpwidgets.simulator.profiles import PROFILES
+from tpwidgets.simulator.virtual import closed_loop
+
+LEVELS = (1, 2, 4, 8, 16, 32, 64)
+
+
+def point(concurrency: int, tps: float, width: float = 0.03) -> dict[str, Any]:
+    return {
+        "concurrency": concurrency, "rate": None, "ttft_p50_ms": 50.0, "output_tps": tps,
+        "output_tps_lo": tps * (1 - width), "output_tps_hi": tps * (1 + width),
+    }  # fmt: skip
+
+
+def law(n: float, alone: float, serial: float, crosstalk: float) -> float:
+    return alone * n / (1 + serial * (n - 1) + crosstalk * n * (n - 1))
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(("serial", "crosstalk"), [(0.0, 0.0), (0.05, 0.0), (0.02, 0.0005)])
+def test_it_finds_the_law_behind_the_points(serial: float, crosstalk: float) -> None:
+    found = fit(point(n, law(n, 40, serial, crosstalk)) for n in LEVELS)
+    assert found.alone == pytest.approx(40)
+    assert found.serial == pytest.approx(serial, abs=1e-9)
+    assert found.crosstalk == pytest.approx(crosstalk, abs=1e-9)
+    value, lo, hi = found.at(24)
+    assert value == pytest.approx(law(24, 40, serial, crosstalk))
+    assert lo < value < hi
+    at, most = found.peak
+    if crosstalk:
+        assert at == pytest.approx(sqrt((1 - serial) / crosstalk))
+        assert most == pytest.approx(law(at, 40, serial, crosstalk))
+    elif serial:
+        assert (at, most) == (inf, pytest.approx(40 / serial))
+        assert found.knee == pytest.approx(1 / serial)
+
+
+@pytest.mark.quick
+def test_chance_is_within_the_interval() -> None:
+    """Points 3 % off either way: the law that made them lies inside, and wider further out."""
+    pairs = zip(LEVELS, (1.03, 0.97, 1.03, 0.97, 1.03, 0.97, 1.03), strict=True)
+    found = fit(point(n, off * law(n, 40, 0.03, 0.0001)) for n, off in pairs)
+    width = {}
+    for n in (3, 24, 128):
+        value, lo, hi = found.at(n)
+        assert lo < law(n, 40, 0.03, 0.0001) < hi
+        width[n] = (hi - lo) / value
+    assert width[24] < width[128]
+    curve = found.curve()
+    assert [p["beyond"] for p in curve] == sorted(p["beyond"] for p in curve)
+    assert curve[0]["concurrency"] == pytest.approx(1)
+    assert curve[-1]["concurrency"] <= 4 * 64 + 1e-6
+
+
+@pytest.mark.quick
+def test_what_is_said() -> None:
+    saturates = fit(point(n, law(n, 40, 0.05, 0.0)) for n in LEVELS)
+    assert str(saturates).startswith(
+        "Fitted law, not measured: 40 tokens/s alone, a knee near 20 concurrent; 697 (between "
+    )
+    falls = fit(point(n, law(n, 40, 0.02, 0.005)) for n in LEVELS)
+    assert str(falls) == (
+        "Fitted law, not measured: 40 tokens/s alone, a knee near 6 concurrent, "
+        "a peak of about 258 tokens/s near 14."
+    )
+
+
+@pytest.mark.quick
+def test_too_little_is_no_law() -> None:
+    some = [point(n, 40.0 * n) for n in (1, 2, 4)]
+    with pytest.raises(tp.MeasurementError, match="4 levels of concurrency or more"):
+        fit([*some, some[0], point(8, 300.0) | {"client_limited": True}])
+    with pytest.raises(tp.MeasurementError, match="there are 0"):
+        fit([point(n, 40.0 * n) | {"rate": float(n)} for n in LEVELS])
+
+
+@pytest.mark.parametrize("name", ["vllm-llama-70b", "laptop-8b", "gpt-4-api"])
+def test_the_simulators_throughput_between_the_levels_is_predicted(name: str) -> None:
+    def measured(users: int, seed: int) -> float:
+        profile = PROFILES[name]
+        return closed_loop(profile, users, output_tokens=32, seconds=20, seed=seed).output_tps
+
+    found = fit(point(n, measured(n, 0)) for n in LEVELS)
+    for users in (3, 6, 12, 24, 48):
+        assert found.at(users)[0] == pytest.approx(measured(users, 1), rel=0.10), users
