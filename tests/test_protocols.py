@@ -169,6 +169,8 @@ def test_the_reader_never_raises_on_json_and_counts_are_counts(said: Any, name: 
         (b'{"error":{"message":"no","code":1}}', "no"),
         (b'{"error":"no"}', "no"),
         (b'{"message":"no"}', "no"),
+        (b'{"error":"Bad Request","message":"no","statusCode":400}', "Bad Request: no"),
+        (b'{"error":"no, ever","message":"no"}', "no, ever"),
         (b'{"detail":[{"loc":["body"],"msg":"no"}]}', "no"),
         (b'{"detail":[{"loc":["body","min_tokens"],"msg":"no"}]}', "min_tokens: no"),
         (b'[{"error":{"message":"no"}}]', "no"),

@@ -30,6 +30,11 @@ def _dig(said: Any) -> str | None:
     if isinstance(said, list):
         return _dig(said[0]) if said else None
     if isinstance(said, dict):
+        name, message = said.get("error"), said.get("message")
+        if name and message and isinstance(name, str) and isinstance(message, str):
+            longer = max(name, message, key=len)
+            both = min(name, message, key=len) in longer
+            return longer if both else f"{name}: {message}"  # as web frameworks have it
         for key in ("error", "message", "detail", "msg"):
             if said.get(key):
                 found = _dig(said[key])
