@@ -37,7 +37,7 @@ def shortened(
     if longest and writes and int(longest[1]) < was.output_tokens:
         return replace(was, output_tokens=int(longest[1]))
     room = _room(_plain(said), was, context, writes=writes) - spread_tokens
-    output = min(was.output_tokens, max(1, room // 2))
+    output = min(was.output_tokens, max(1, room // 2, room - was.prompt_tokens))
     prompt_tokens = max(1, min(room - (output if writes else 0), was.prompt_tokens))
     shared = min(was.shared_prefix_tokens, prompt_tokens - 1)
     fits = replace(

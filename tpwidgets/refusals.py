@@ -151,11 +151,9 @@ def _meaning(
         return f"{where} has no model {model!r}: {said}", "model"
     if code in (404, 405):
         asked = response.request.url
-        do = (
-            "The server may not speak this protocol, or below another path."
-            if "/v1" in asked.path
-            else "The base URL usually ends in /v1."
-        )
+        do = "The base URL usually ends in /v1."
+        if re.search("/v1|/api/", asked.path):
+            do = "It may not speak this protocol, or at another path."
         if addresses.is_azure(endpoint.url) and b"api-version" not in asked.query:
             do = (
                 "Azure wants its API's version in the URL, such as ?api-version=2024-10-21, or a "
@@ -221,7 +219,8 @@ def check_stream(
         raise EndpointError(
             f"{where} answered with an HTML page, not a stream: check the URL's path.", "not_found"
         )
+    why = f" ({outcome.malformed})" if outcome.malformed else ""
     raise EndpointError(
-        f"{where} answered with an empty stream: no token came. Look into the server's log.",
+        f"{where} answered with an empty stream: no token came{why}. Look into the server's log.",
         "empty_stream",
     )
