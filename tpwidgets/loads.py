@@ -12,11 +12,11 @@ from .errors import SettingsError
 Number = TypeVar("Number", int, float)
 
 MAX_CONCURRENCY = 4096
+"""Above this a closed loop from one process measures the client."""
 PRECISION = 0.10
 """How narrow an interval is wanted where nobody says: ±10 %."""
 AUTO_CONCURRENCY = 256
 """How far a search goes that isn't told."""
-"""Above this a closed loop from one process measures the client."""
 
 
 def levels(value: int | Iterable[int] | str) -> tuple[int, ...]:

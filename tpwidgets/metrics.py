@@ -1,8 +1,7 @@
 """Samples in, operating points out: what each number means is written once, in `COLUMNS`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
-from typing import Any
 
 import numpy as np
 
@@ -18,30 +17,18 @@ from .intervals import (
     percentiles,
     pooled_percentiles,
     rate_interval,
-    turns_interval,
 )
 from .ledger import CLIENT_LIMIT, OK, RATE_LIMITED, STOPPED, Columns, Ledger
 from .offered import offered, queue_grows
 from .samples import Sample, Window
 from .slo import Limits, assess
+from .turns import EDGE_S, OPENING_SHARE, by_turns, known_until, whole_turns
 from .verdict import judge
 from .words import COLUMNS, PERCENTILES, POINT_DTYPES, is_whole, measured
 
 __all__ = ["COLUMNS", "operating_point", "precise_enough"]
 
 Row = dict[str, object]
-
-EDGE_S = 1e-6
-"""Clock arithmetic rounds; an event this close to a window's edge is on it."""
-
-SEEN_SHARE = 0.1
-"""A provisional rate is given once at least this share of the open window is fully known."""
-
-TURNS_SHARE = 0.5
-"""Rates are counted over whole turns where these fill at least this share of the window."""
-
-OPENING_SHARE = 0.002
-"""The last end before the window is what opened it, if this share of its length lies between."""
 
 ONE_TOKEN = 0.1
 """Chunks are tokens (and gaps inter-token latencies) where tokens_per_chunk is within 1 ± this."""
@@ -68,7 +55,7 @@ def operating_point(
     * Latencies pool the requests with status ok whose last token arrived inside the window. That
       is a sample of events: each request ends exactly once, so long requests are neither favoured
       nor left out by the window's edges.
-    * Rates count what arrived in whole turns of a user (`_whole_turns`), tokens also of requests
+    * Rates count what arrived in whole turns of a user (`whole_turns`), tokens also of requests
       that straddle the edges, failed or were stopped. Prompt tokens are credited at the first
       token.
     * A request that was cut short never got its usage: its chunks are worth, and its prompt is as
@@ -123,7 +110,7 @@ def _row(
     }
     row |= _outcomes(ended)
     row |= _usage(ok, ended)
-    known = _known_until(c, start, end, window) if provisional else end
+    known = known_until(c, start, end, window) if provisional else end
     row |= _rates(ledger, c, ok, (start, known, end), window, provisional)
     row |= _latencies(ok, row, provisional)
     if limits is not None:
@@ -193,7 +180,7 @@ def _rates(
     """Count over whole turns, if there are users; `span`: from when, until when known, and to."""
     start, known, end = span
     users = window.rate is None
-    turns = _whole_turns(c, start, known or end) if users else None
+    turns = whole_turns(c, start, known or end) if users else None
     out: Row = {}
     since, until = turns or (start, end)
     if len(ok) and until > since:
@@ -220,7 +207,7 @@ def _rates(
         bins = min(BINS, int(length / Grid.STEP_S))
         counts = np.diff(course(np.linspace(since, until, max(bins, 1) + 1)))
         tokens = float(counts.sum())
-        interval = _by_turns(c, since, until, tokens, course) if users else NONE
+        interval = by_turns(c, since, until, tokens, course) if users else NONE
         if interval == NONE:
             interval = rate_interval(counts, length / max(bins, 1))
         out |= _cell("output_tps", tokens / length, interval)
@@ -241,7 +228,7 @@ def _completions(
     ends = np.sort(ends[(ends > since) & (ends <= until)])
     interval = NONE
     if not by_tokens and c is not None:
-        interval = _by_turns(
+        interval = by_turns(
             c, since, until, ends.size, lambda at: np.searchsorted(ends, at + EDGE_S)
         )
     if not by_tokens and interval == NONE:
@@ -268,61 +255,6 @@ def _items(ok: Columns, row: Row) -> Row:
         rps = measured(row, f"rps{end}")
         out[f"items_per_s{end}"] = None if rps is None else rps * items
     return out
-
-
-def _by_turns(
-    c: Columns, since: float, until: float, total: float, course: Callable[[Floats], Any]
-) -> Interval:
-    """Take a rate's interval from how much came, by its `course`, in each turn of each user."""
-    at, slots = c["ended_s"], c["slot"]
-    inside = (at >= since - 2 * EDGE_S) & (at <= until) & (c["status"] != STOPPED)
-    at, slots = at[inside], slots[inside]
-    order = np.lexsort((at, slots))
-    at, slots = at[order], slots[order]
-    same = slots[1:] == slots[:-1]
-    amounts, spans = np.diff(course(at))[same], np.diff(at)[same]
-    users = np.unique(slots[1:][same]).size
-    return turns_interval(amounts, spans, users, total / (until - since), until - since)
-
-
-def _known_until(c: Columns, start: float, end: float, window: Window) -> float | None:
-    """Return until when all is known, while the window is open; None if for too little of it.
-
-    That is when the level's least known slot last ended a request or, in an open loop, when the
-    oldest request in flight was sent.
-    """
-    if window.rate is None:
-        last = np.full(window.concurrency, -np.inf)
-        mine = c["slot"] < window.concurrency  # users of a higher level before may have left
-        np.maximum.at(last, c["slot"][mine].astype(np.intp), c["ended_s"][mine])
-        known = min(float(last.min()) + EDGE_S, end)
-    else:
-        known = min(window.known_s or end, end)
-    return known if known - start >= SEEN_SHARE * (end - start) else None
-
-
-def _whole_turns(c: Columns, start: float, end: float) -> tuple[float, float] | None:
-    """Return the longest span in (start, end] that is a whole number of one user's requests.
-
-    Users of a closed loop take turns in much the same order: were the last turn cut off anywhere,
-    the span would hold more of its waiting, or less, than of its tokens, and half a turn's ends.
-    (64 users, 200 ms TTFT, 127 gaps of 10 ms: up to 1.7 % of the tokens and 13 % of the requests
-    in 2.5 s.) None where whole turns fill too little of the window to go by.
-    """
-    at, slots = c["ended_s"], c["slot"].astype(np.intp)
-    ends = (at > start) & (at <= end) & (c["status"] != STOPPED)
-    opening = np.max(at, where=at <= start, initial=-np.inf)
-    if opening > start - OPENING_SHARE * (end - start):
-        ends |= at == opening
-    at, slots = at[ends], slots[ends]
-    if not at.size:
-        return None
-    first, last = np.full(slots.max() + 1, np.inf), np.full(slots.max() + 1, -np.inf)
-    np.minimum.at(first, slots, at)
-    np.maximum.at(last, slots, at)
-    user = int(np.argmax(last - first))
-    since, until = max(float(first[user]) + EDGE_S, start), min(float(last[user]) + EDGE_S, end)
-    return (since, until) if until - since >= TURNS_SHARE * (end - start) else None
 
 
 def _latencies(ok: Columns, row: Row, provisional: bool) -> Row:
