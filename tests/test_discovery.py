@@ -218,6 +218,9 @@ def test_embeddings() -> None:
         assert prepared.dimensions == 7
         assert prepared.output_length is None
         assert found(prepared)["usage_streamed"]
+    uncounted = {**routes, "/v1/embeddings": said({"data": [{"embedding": [0.5]}]})}
+    notes = probe(uncounted, "/v1/embeddings")[0].base.notes
+    assert notes[-1].endswith("token counts are estimated (a word for a prompt token)")
 
 
 def test_a_model_that_only_embeds_and_is_not_called_so() -> None:
@@ -233,6 +236,22 @@ def test_a_model_that_only_embeds_and_is_not_called_so() -> None:
     assert not [r.target for r in requests if r.method == "POST" and r.target[:4] != "/v1/"]
     with pytest.raises(EndpointError, match="does not support Chat"):
         probe(routes, "/v1", protocol="chat")
+
+
+def test_a_text_that_is_too_long_to_be_embedded() -> None:
+    def embed(request: Request) -> bytes:
+        if request.body.count(b" ") < 300:
+            return EMBEDDED
+        why = {"error": {"message": "maximum context length is 200 tokens"}}
+        return said(why, "400 Bad Request")
+
+    routes = {"/v1/models": models("some-embed", max_model_len=200), "/v1/embeddings": embed}
+    api = Api()
+    api.routes = routes
+    with Server(api) as server:
+        prepared = prepare(Endpoint(server.url), Workload(400), PATIENCE_S)
+    assert prepared.workload.prompt_tokens == 192
+    assert any("measured at 192 prompt tokens;" in note for note in prepared.base.notes)
 
 
 def test_an_answer_without_vectors() -> None:

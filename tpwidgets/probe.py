@@ -163,9 +163,10 @@ class _Prober:
     def calibrate(self, prepared: Prepared) -> None:
         """Find out how the server counts prompts; shorten one that its context can't hold."""
         if not prepared.usage_told:
+            chunk = "a chunk taken for a token, " if prepared.protocol.streamed else ""
             self._base.notes.append(
-                "the server sends no usage: token counts are estimated (a chunk taken for a token, "
-                "a word for a prompt token)"
+                f"the server sends no usage: token counts are estimated ({chunk}a word for a "
+                "prompt token)"
             )
         else:
             self._fit(prepared, max(3 * self.SHORT, min(512, prepared.workload.prompt_tokens)))
@@ -228,9 +229,10 @@ class _Prober:
         )  # fmt: skip
         prepared.workload = fits
         self._base.notes = [n for n in self._base.notes if not n.startswith("too long")]
+        output = f" and {fits.output_tokens} output" if prepared.protocol.streamed else ""
         self._base.notes.append(
-            f"too long for the model's context, so measured at {fits.prompt_tokens} prompt and "
-            f"{fits.output_tokens} output tokens; the server said: {said}"
+            f"too long for the model's context, so measured at {fits.prompt_tokens} prompt{output} "
+            f"tokens; the server said: {said}"
         )
 
     def probe(
