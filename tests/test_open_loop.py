@@ -450,6 +450,7 @@ def test_a_queue_that_grows_is_no_steady_state(served_rps: float, steady: bool) 
     point = operating_point(samples, Window(0, 5.0, 25.0, 5.0, closed=True, rate=4.0))
     said = "not a steady state: 3.25 requests/s arrive, 2 are answered"
     assert str(point["note"]) == ("" if steady else said)
+    assert point["queue_grows"] is not steady
     assert not point["client_limited"]
 
 

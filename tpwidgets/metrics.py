@@ -116,10 +116,9 @@ def _row(
     if limits is not None:
         row |= assess(limits, ok, int(measured(row, "n_failed") or 0))
         row |= _goodput(c if window.rate is None else None, ok, row, limits)
-    growing = False
     if window.rate is not None:
         row |= offered(c, ended, ok, window, start, known, provisional=provisional)
-        growing = not provisional and queue_grows(c, start, end)
+    row["queue_grows"] = bool(window.rate) and not provisional and queue_grows(c, start, end)
     row |= _ttft_parts(ok)
     if not provisional:
         row |= _gaps(ok, row)
@@ -127,7 +126,7 @@ def _row(
     unsent = ended.where(ended["status"] == CLIENT_LIMIT)
     late_ms = float(ended["client_error_ms"].mean()) if len(ended) else None
     row["client_limited"], row["note"] = judge(
-        row, failed.samples, unsent.samples, window, _gap_ms(ok, row), late_ms, growing
+        row, failed.samples, unsent.samples, window, _gap_ms(ok, row), late_ms
     )
     return row
 

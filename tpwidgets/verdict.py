@@ -32,7 +32,6 @@ def judge(
     window: Window,
     gap_ms: float | None,
     late_ms: float | None,
-    growing: bool = False,
 ) -> tuple[bool, str]:
     """Tell whether the client was the limit, and write all that a reader has to know.
 
@@ -48,8 +47,6 @@ def judge(
         The median time between chunks.
     late_ms
         How late stamps can be, on average.
-    growing
-        Whether requests in flight became more and more (open loop).
     """
     reasons, notes = [], [window.note] if window.note else []
     n, failed = int(measured(row, "n") or 0), len(failures)
@@ -70,7 +67,7 @@ def judge(
         reasons.append(f"requests were sent up to {duration(delay_ms)} after their time")
     if reasons:
         notes.append("the client was the limit: " + ", ".join(reasons))
-    if growing:
+    if row.get("queue_grows"):
         answered = (n + failed) / (window.end_s - window.start_s)
         notes.append(
             f"not a steady state: {count(measured(row, 'sent_rps'))} requests/s arrive, "

@@ -80,6 +80,7 @@ _POINT: dict[str, tuple[str, str]] = {
     ),
     "rate": ("float64", "open loop: requests/s that were to be sent; empty in a closed loop"),
     "sent_rps": ("float64", "open loop: requests that were sent in the window / its length"),
+    "queue_grows": ("bool", "open loop: whether more and more were in flight: no steady state"),
     "n": ("int64", "requests that ended well inside the window; the percentiles pool these"),
     "n_failed": ("int64", "requests that failed inside the window (stopped ones apart)"),
     "n_stopped": ("int64", "requests that the user or the end of the run cut short"),
@@ -260,6 +261,13 @@ def are_whole(points: Iterable[Mapping[str, object]]) -> bool:
     answered = [point for point in points if point.get("n")]
     current = [point for point in answered if point.get("current") is not False]
     return bool(answered) and all(map(is_whole, current or answered))
+
+
+def are_open(points: Iterable[Mapping[str, object]]) -> bool:
+    """Tell whether a run's levels are rates: of its current one, where others stand beside it."""
+    rows = list(points)
+    current = [point for point in rows if point.get("current") is not False] or rows
+    return bool(current) and all(measured(point, "rate") is not None for point in current)
 
 
 def count(value: float | None) -> str:
