@@ -1,8 +1,10 @@
 """The measured endpoint, played through: by hand where that can be, and against the physics."""
 
+from array import array
+
 import numpy as np
 import pytest
-from virtual import closed_loop_run, open_loop
+from virtual import closed_loop_run, open_loop, steady_run
 
 from tpwidgets.capacity import (
     Between,
@@ -186,7 +188,9 @@ def test_points_that_say_more_of_something_else_play_no_part():
     assert usable(good)
     for flaw in ({"provisional": True}, {"client_limited": True}, {"error_rate": 0.02}, {"n": 0}):
         assert not usable(good | flaw)
-    assert not usable(good | {"sent_rps": 2 * good["rps"]})  # an open loop whose queue grows
+    # in an open loop's 30 s, 20 requests ended: 21 sent are chance, 40 are a queue that grows
+    assert usable(good | {"sent_rps": 0.7, "rps": 0.667, "window_s": 30})
+    assert not usable(good | {"sent_rps": 1.333, "rps": 0.667, "window_s": 30})
     flawed = Run(run.samples, run.windows, run.conditions)
     flawed.rows = [good, other | {"client_limited": True}]
     assert Curve.of(flawed).in_flight == (1.0,)
@@ -203,5 +207,16 @@ def test_bounds_of_the_points_are_bounds_of_time():
         assert fast < middle < slow
     point = run.rows[1]
     assert capacity.middle.e2e_s[1] == pytest.approx(4 * 64 / point["output_tps"], rel=0.01)
-    ratio = point["e2e_p50_ms_hi"] / point["e2e_p50_ms"]
-    assert capacity.slow.e2e_s[1] / capacity.middle.e2e_s[1] == pytest.approx(ratio)
+
+
+def test_a_mean_is_as_uncertain_as_its_turns_differ():
+    run = steady_run({1: 1.0}, 256, 64)
+    assert Curve.of(run, "_hi").e2e_s == Curve.of(run).e2e_s  # all turns take 1 s
+    for i, sample in enumerate(run.samples):  # those that end in the window: 1.1, 0.9, 1.1 … s
+        factor = 1.1 if i % 2 else 0.9
+        sample.token_ms = array("d", [factor * ms for ms in sample.token_ms])
+    run = Run(run.samples, run.windows, run.conditions)
+    low, middle, high = (Curve.of(run, bound).e2e_s[0] for bound in ("_lo", "", "_hi"))
+    half = 2.571 * 0.1 / 5**0.5  # Student's t for six turns
+    assert (middle, high) == (pytest.approx(1), pytest.approx(1 + half, abs=0.002))
+    assert low == pytest.approx(1 / high)

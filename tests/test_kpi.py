@@ -167,5 +167,5 @@ def test_a_simulated_server_gets_an_answer_with_its_interval(name):
     run = closed_loop_run("vllm-llama-70b", levels, case.prompt_tokens, case.output_tokens)
     answer = tp.answer_for(run, case, tp.Price.per_hour(10))
     first = answer.figures[0]
-    assert first.lo < first.value < first.hi < 1.3 * first.lo
+    assert first.lo < first.value < first.hi < 1.5 * first.lo
     assert not answer.text.startswith("No answer")

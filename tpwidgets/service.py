@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .intervals import turns_interval
 from .words import measured
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ FLAT = 0.03
 MAX_ERROR_RATE = 0.01
 """A point at which more requests fail than this share is not one to run at."""
 
+MIN_BLOCKS = 4
+"""Where users took fewer turns, parts of a turn tell how means differ."""
+
 EDGE_S = 1e-6
 """As of `metrics.operating_point`: an event this close to a window's edge is on it."""
 
@@ -28,7 +33,9 @@ LEAST = 0.1
 """TTFT alone is at least this share of what was measured at the lowest level."""
 
 STABLE = 0.05
-"""An open loop's point at which more than this share of the requests sent did not end is none."""
+BEYOND_CHANCE = 2.0
+"""An open loop's requests become more and more where of those sent in the window so many did not
+end: more than this share, and so many standard deviations of Poisson's requests in flight."""
 
 
 def usable(point: Point) -> bool:
@@ -41,9 +48,18 @@ def usable(point: Point) -> bool:
         return False
     if (measured(point, "error_rate") or 0.0) > MAX_ERROR_RATE:
         return False
+    return bool(
+        measured(point, "output_tps") and measured(point, "ttft_p50_ms") and not _grows(point)
+    )
+
+
+def _grows(point: Point) -> bool:
     sent, ended = measured(point, "sent_rps"), measured(point, "rps")
-    growing = sent is not None and ended is not None and ended < (1 - STABLE) * sent
-    return bool(measured(point, "output_tps") and measured(point, "ttft_p50_ms")) and not growing
+    if sent is None or ended is None:
+        return False
+    window_s = measured(point, "window_s") or 0.0
+    chance = BEYOND_CHANCE * sqrt(2 * _in_flight(point))
+    return (sent - ended) * window_s > STABLE * sent * window_s + chance
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,8 +132,8 @@ class Curve:
         if not points:
             return None
         output_tokens = float(np.mean([measured(p, "output_tokens_mean") for p in points]))
-        e2e_s, alone_s, prompt_s, spread = _requests(run, points, output_tokens)
-        e2e_s *= [_ratio(p, "e2e_p50_ms", bound) for p in points]
+        e2e_s, wider, alone_s, prompt_s, spread = _requests(run, points, output_tokens)
+        e2e_s *= {"_lo": 1 / wider, "": np.ones(len(points)), "_hi": wider}[bound]
         e2e_s = np.maximum.accumulate(e2e_s)  # nobody is served faster for the company
         ttft = float(np.mean([_ratio(p, "ttft_p50_ms", bound) for p in points]))
         n = np.array([_in_flight(p) for p in points])
@@ -139,27 +155,31 @@ def _in_flight(point: Point) -> float:
 
 def _requests(
     run: "Run", points: Sequence[Point], output_tokens: float
-) -> tuple[Floats, Floats, float, Floats]:
+) -> tuple[Floats, Floats, Floats, float, Floats]:
     """Tell the points' mean E2E latencies, TTFT alone, what another prompt adds, and the spread.
 
     The mean of the requests that ended is steadier than what Little's law makes of a short window's
-    tokens/s, since users of a closed loop come back together. Then their prompts wait for each
-    other, more than those of independent users do. How many others got their first token while one
-    waited is known, so TTFT, less half a step and what steps are longer than alone, is taken for
-    ``alone + prompt · others`` and fitted by least squares, all levels with the same weight.
+    tokens/s, since users of a closed loop come back together. The second array has the upper 95 %
+    bounds of these means over them.
+
+    When users come back together their prompts wait for each other, more than those of independent
+    users do. How many others got their first token while one waited is known, so TTFT, less half a
+    step and what steps are longer than alone, is taken for ``alone + prompt · others`` and fitted
+    by least squares, all levels with the same weight.
     """
     ok = [s for s in run.samples if s.status == "ok" and s.ttft_ms is not None]
     sent, ended = (np.array([getattr(s, f"{name}_s") for s in ok]) for name in ("sent", "ended"))
     ttft = np.array([s.ttft_ms for s in ok], dtype=float) / 1000
     e2e = ended - sent
     firsts = np.sort(sent + ttft)
-    means, waits, before, spread, steps, weights = [], [], [], [], [], []
+    means, wider, waits, before, spread, steps, weights = [], [], [], [], [], [], []
     for point in points:
         start, end = (
             (measured(point, f"window_{at}_s") or 0.0) + EDGE_S for at in ("start", "end")
         )
         mine = (ended > start) & (ended <= end)
         means.append(float(e2e[mine].mean()))
+        wider.append(_wider(e2e[mine][np.argsort(ended[mine])], round(_in_flight(point))))
         ttft_s = float(ttft[mine].mean())
         steps.append(max(0.0, means[-1] - ttft_s) / max(1.0, output_tokens - 1))
         weights.append(np.full(mine.sum(), 1 / (ttft_s * mine.sum() ** 0.5)))
@@ -176,4 +196,15 @@ def _requests(
     each = float(each) if alone > 0 and each > 0 else 0.0
     lowest = waits[0] + steps[0] / 2 * (_in_flight(points[0]) > 1.5)
     alone_s = np.maximum(waits[0] - each * before[0], LEAST * float(lowest.mean()))
-    return np.array(means), alone_s, each, np.concatenate(spread)
+    return np.array(means), np.array(wider), alone_s, each, np.concatenate(spread)
+
+
+def _wider(e2e_s: Floats, users: int) -> float:
+    """Return a mean's upper 95 % bound over it, from the means of turns of all users."""
+    blocks = max(e2e_s.size // users, MIN_BLOCKS)
+    if e2e_s.size < blocks:
+        return 1.0
+    means = np.array([block.mean() for block in np.array_split(e2e_s, blocks)])
+    mean = float(means.mean())
+    high = turns_interval(means, np.ones(blocks), 1, mean, float(blocks))[1]
+    return 1.0 if high is None else high / mean
