@@ -77,8 +77,8 @@ class Curve:
     ``laptop-8b``; Poisson arrivals at 3 to 90 % of what they can do, known from closed loops), the
     medians of TTFT and of E2E latency come out within 10 %, and so does E2E latency's p95. TTFT's
     p95 comes out up to 30 % too low: prompts that are read in one step wait for each other.
-    `tests/test_capacity.py` checks some of these loads. (TTFT of the closed loops themselves is up to seven times
-    as long, since their users come back together.)
+    `tests/test_capacity.py` checks some of these loads. (TTFT of the closed loops themselves is up
+    to seven times as long, since their users come back together.)
     """
 
     in_flight: tuple[float, ...]
