@@ -165,7 +165,7 @@ def test_an_empty_board_looks_intended(show):
     assert course["width"] == pytest.approx(curves[2]["x"] + curves[2]["width"] - curves[0]["x"])
     labels = [plot.get_attribute("aria-label") for plot in page.get_by_role("img").all()]
     assert len(labels) == 5
-    assert all("concurrency" in label for label in labels)
+    assert all("level" in label for label in labels)
     assert page.get_by_role("group", name="Live charts").count() == 1
     assert "too few requests to be firm" in page.locator(".tp-board > .tp-key").inner_text()
 

@@ -69,7 +69,7 @@ def told(spec: dict[str, Any], value: str = "") -> list[str]:
 
 def costs(rows: list[dict[str, Any]], price: Price | None) -> dict[int, float]:
     texts = told(overview_spec(rows, price), "per 1M output tokens")
-    drawn = [re.search(r"concurrency: (\d+); v: ([\d.,]+)", text) for text in texts]
+    drawn = [re.search(r"level: (\d+); v: ([\d.,]+)", text) for text in texts]
     return {int(match[1]): float(match[2].replace(",", "")) for match in drawn if match}
 
 
@@ -226,7 +226,7 @@ def test_a_gap_between_chunks_of_several_tokens_is_no_itl():
 def test_where_the_client_was_the_limit_every_chart_is_grey_and_says_why():
     note = "the client was the limit: 40 of 64 requests were in flight"
     spec = overview_spec([point(1), point(64, client_limited=True, note=note)], Price.per_hour(4))
-    texts = [text for text in told(spec) if "concurrency: 64" in text]
+    texts = [text for text in told(spec) if "level: 64" in text]
     told_by = {words: [t for t in texts if words in t] for words in
                ("TTFT", "whole system", "per user", "per 1M output tokens")}  # fmt: skip
     for words, found in told_by.items():
@@ -469,3 +469,30 @@ def test_the_dashboards_path_imports_nothing_heavy():
         f"assert not sys.modules.keys() & set({heavy})"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)
+
+
+def test_limits_are_lines_and_what_breaks_them_is_marked():
+    rows = [
+        point(1, limits_hold=True, limits_sure=True, goodput_rps=0.7),
+        point(16, limits_hold=False, limits_sure=False, limits_note="TTFT p95 is 612 ms"),
+    ]
+    spec = overview_spec(rows, limits={"ttft_p95_ms": 500, "tpot_p95_ms": 50, "error_rate": 0.01})
+    scene = json.dumps(vl_convert.vegalite_to_scenegraph(spec, vl_version=VL))
+    assert "limit p95" in scene
+    assert "limit p50" not in scene
+    assert "triangle-down" in scene
+    kept, *_, broken = told(spec, "TTFT p95")
+    assert "limits: kept, 0.7 good requests/s" in kept
+    assert "limits: broken: TTFT p95 is 612 ms (in doubt)" in broken
+    assert "state: breaks a limit" in broken
+
+
+def test_an_open_loop_is_drawn_against_its_rate():
+    closed = point(4, current=False, run="run 1")
+    rows = [closed, point(3, rate=0.5), point(7, rate=1.5)]
+    spec = overview_spec(rows)
+    scene = json.dumps(vl_convert.vegalite_to_scenegraph(spec, vl_version=VL))
+    assert scene.count("requests/s, as scheduled") == 3
+    assert {re.search("level: ([^;]+)", text)[1] for text in told(spec)} == {"0.5", "1.5"}
+    assert "1.5 requests/s" in told(spec)[-1]
+    assert {p["name"]: p["value"] for p in spec["params"]}["levels"] == [0.5, 1.5]

@@ -72,7 +72,7 @@ def test_levels_are_marked_where_they_begin_and_hold_their_windows():
     timeline.read(3.0, 10, 1.0, 2.9)
     timeline.begin_level(8)
     timeline.read(3.1, 11, 1.0, 2.9)  # the former level's window is not the new one's
-    assert [(v.t_s, v.concurrency, v.window_start_s) for v in timeline.levels] == [
+    assert [(v.t_s, v.level, v.window_start_s) for v in timeline.levels] == [
         (2.0, 1, 2.9), (3.0, 8, None),
     ]  # fmt: skip
     timeline.close_window(2.9, 3.01)

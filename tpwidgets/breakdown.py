@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from .chart_layers import (
     BLUE,
     GREY,
+    LEVEL,
+    LEVEL_NAMED,
     ORANGE,
     PRINT,
     VIEW,
@@ -19,10 +21,11 @@ from .chart_layers import (
     pick,
     state_index,
     texts,
+    x_title,
     y_axis,
 )
 from .charts import COLUMNS, SCHEMA, as_altair, clean_rows
-from .words import TTFT_PARTS
+from .words import TTFT_PARTS, are_open
 
 if TYPE_CHECKING:
     import altair as alt
@@ -48,9 +51,11 @@ _LABELS = {
     for part, (name, what) in TTFT_PARTS.items()
 }
 _TITLE = "TTFT taken apart, mean, ms"
+_ODD = "datum.state >= 2 && datum.state < 5"
+"""Whether a point is still running, the client's, or nothing: bars tell it by a mark above."""
 _HINT = "the server tells no times of its own"
 _DESCRIPTION = (
-    "Mean time to first token against concurrency, as bars stacked of its parts: "
+    "Mean time to first token against the level, as bars stacked of its parts: "
     + ", ".join(name for name, _ in TTFT_PARTS.values())
     + "."
 )
@@ -77,7 +82,10 @@ def breakdown_spec(
     rows = clean_rows(points, COLUMNS + NEEDS)
     shown = [part for part, column in _COLUMN.items() if any(row.get(column) for row in rows)]
     legend = {"orient": "bottom", "direction": "vertical", "offset": 12}
-    values = {**VIEW, "rows": int(told(rows)), "hint": _HINT if rows else "nothing measured"}
+    values = {
+        **VIEW, "rows": int(told(rows)), "hint": _HINT if rows else "nothing measured",
+        "open": are_open(rows),
+    }  # fmt: skip
     spec: Spec = {
         "$schema": SCHEMA,
         "description": _DESCRIPTION,
@@ -127,9 +135,9 @@ def _view(height: int, parts: list[str], legend: Spec | None) -> Spec:
     tell = _tell()
     tooltip = [{"field": f"tell {name}", "type": "nominal", "title": name} for name in tell]
     x = {
-        "field": "concurrency",
+        "field": "level",
         "type": "ordinal",
-        "axis": {"title": "concurrency", "titlePadding": 6, "labelAngle": 0, "ticks": False},
+        "axis": {"title": None, "labelAngle": 0, "ticks": False},
         "scale": {"paddingInner": 0.25, "paddingOuter": 0.2},
     }
     y = {
@@ -171,7 +179,7 @@ def _view(height: int, parts: list[str], legend: Spec | None) -> Spec:
     # the same marks as in the other charts: a diamond still runs, a grey square is the client's
     marks: Spec = {
         "mark": {"type": "point", "size": 48, "yOffset": -9, "color": GREY, "opacity": 1},
-        "transform": [{"filter": "datum.state >= 2 && datum.column === 'ttft_rest_mean_ms'"}],
+        "transform": [{"filter": f"{_ODD} && datum.column === 'ttft_rest_mean_ms'"}],
         "encoding": {
             "y": y | {"field": "ttft_mean_ms"},
             "shape": {"field": "shape", "type": "nominal", "scale": None, "legend": None},
@@ -192,6 +200,7 @@ def _view(height: int, parts: list[str], legend: Spec | None) -> Spec:
         "height": height,
         "transform": [
             {"filter": f"datum.current !== false && ({whole})"},
+            _calculate("level", LEVEL),
             *({"calculate": expression, "as": name} for name, expression in fields.items()),
             {"fold": [_COLUMN[part] for part in parts], "as": ["column", "value"]},
             {"filter": "datum.value > 0"},
@@ -200,14 +209,14 @@ def _view(height: int, parts: list[str], legend: Spec | None) -> Spec:
             _calculate("place", f"indexof({list(labels)}, datum.column)"),
             {
                 "stack": "value",
-                "groupby": ["concurrency"],
+                "groupby": ["level"],
                 "sort": [{"field": "place"}],
                 "as": ["since", "until"],
             },
             _calculate("middle", "(datum.since + datum.until) / 2"),
             {"joinaggregate": [{"op": "max", "field": "until", "as": "highest"}]},
         ],
-        "layer": layers + texts(_TITLE, hint),
+        "layer": layers + texts(_TITLE, hint) + x_title(height),
     }
 
 
@@ -227,7 +236,7 @@ def _tell() -> dict[str, str]:
         for part, (name, _) in TTFT_PARTS.items()
     }
     return {
-        "title": "(datum.run ? datum.run + ': ' : '') + 'concurrency ' + datum.concurrency",
+        "title": f"(datum.run ? datum.run + ': ' : '') + ({LEVEL_NAMED})",
         "TTFT": f"{number('ttft_mean_ms', ' ms')} + ' (mean)'",
         **parts,
         "connection": f"isValid(datum.connect_mean_ms) ? {number('connect_mean_ms', ' ms')}"

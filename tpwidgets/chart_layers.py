@@ -1,4 +1,4 @@
-"""How one chart against concurrency is drawn, as a plain Vega-Lite specification.
+"""How one chart against the level (concurrency or a rate) is drawn, as a Vega-Lite specification.
 
 Every chart brings its rows into the same fields (`calculate`), and is then made of the same
 layers (`chart_view`): band, interval bars, line, points. Lines join measured points of one run
@@ -20,6 +20,7 @@ STATES: tuple[Spec, ...] = (
     {"name": "still running", "shape": "diamond", "hollow": True},
     {"name": "limited by the client", "shape": "square", "hollow": False},
     {"name": "all requests failed", "shape": "cross", "hollow": False},
+    {"name": "breaks a limit", "shape": "triangle-down", "hollow": False},
 )
 """The states of a point, each with its own mark: the key below the board."""
 
@@ -27,6 +28,7 @@ VIEW: Mapping[str, Any] = {
     "levels": [1, 2, 4, 8, 16, 32, 64],  # ticks; never empty, so that the scale has a domain
     "rows": 0,
     "whole": False,  # whether all answers came whole: embeddings, say
+    "open": False,  # whether levels are rates (open loop), not concurrencies
     "hint": "press Measure",
     "paper": "white",  # what hollow points are filled with
 }
@@ -118,8 +120,13 @@ def chart_view(
         layer["encoding"]["x"] = _x(labels=x_labels)
     return {
         "height": height,
-        "transform": [{"filter": _ALIKE}, *transform, *_looks()],
-        "layer": layers + texts(title, hint),
+        "transform": [
+            {"filter": _ALIKE},
+            {"calculate": LEVEL, "as": "level"},
+            *transform,
+            *_looks(),
+        ],
+        "layer": layers + texts(title, hint) + (x_title(height) if x_labels else []),
     }
 
 
@@ -195,6 +202,32 @@ def _points(y: Spec, height: int) -> list[Spec]:
     ]
 
 
+def limit_lines(limits: Mapping[str, str], colours: Mapping[str, str]) -> list[Spec]:
+    """Draw lines that values should stay below.
+
+    Parameters
+    ----------
+    limits
+        What each is called → a Vega expression of its value, null where there is none.
+    colours
+        What each is called → its colour.
+    """
+    layers = []
+    for name, value in limits.items():
+        fields = [{"calculate": value, "as": "v"}, {"filter": "isValid(datum.v)"}]
+        place: Spec = {"y": {"field": "v", "type": "quantitative"}}
+        label = {"type": "text", "text": f"limit {name}", "fontSize": 10, "color": colours[name]}
+        line = {"type": "rule", "color": colours[name], "strokeDash": [2, 3], "strokeWidth": 1.5}
+        one: Spec = {"data": {"values": [{}]}, "transform": fields}
+        layers += [
+            one | {"mark": line, "encoding": place},
+            one
+            | {"mark": label | {"align": "left", "dy": -6}}
+            | {"encoding": place | {"x": {"value": 2}}},
+        ]
+    return layers
+
+
 def texts(title: str | Spec, hint: str, aside: str | None = None, y: int = TITLE_Y) -> list[Spec]:
     """Build the layers of a chart's title and of what stands there instead of data.
 
@@ -223,9 +256,25 @@ def texts(title: str | Spec, hint: str, aside: str | None = None, y: int = TITLE
 _RUN = {"field": "run", "type": "nominal"}
 
 _ALIKE = (
-    "datum.error_rate >= 1 || whole === (isValid(datum.items_per_s) && !isValid(datum.ttft_p50_ms))"
+    "open === isValid(datum.rate) && (datum.error_rate >= 1"
+    " || whole === (isValid(datum.items_per_s) && !isValid(datum.ttft_p50_ms)))"
 )
-"""Whether a point's answers are of the kind that is drawn: the other kind has other figures."""
+"""Whether a point is of the kind that is drawn: others have other figures, or other levels."""
+
+LEVEL = "isValid(datum.rate) ? datum.rate : datum.concurrency"
+LEVEL_NAMED = (
+    "isValid(datum.rate) ? format(datum.rate, '~g') + ' requests/s'"
+    " : 'concurrency ' + datum.concurrency"
+)
+"""Vega expressions: a point's level, and the same in words."""
+
+
+def x_title(height: int) -> list[Spec]:
+    """Name the levels below their axis, whose own title can't be an expression."""
+    name = {"expr": "open ? 'requests/s, as scheduled' : 'concurrency'"}
+    mark = {"type": "text", "text": name, "style": "hint", "fontSize": 11, "baseline": "top"}
+    place = {"x": {"value": "width"}, "y": {"value": height + 22}}
+    return [{"data": {"values": [{}]}, "mark": mark | {"align": "right"}, "encoding": place}]
 
 
 def _literal(field: str) -> Spec:
@@ -245,17 +294,16 @@ def _faint(now: float, earlier: float, earlier_disc: float | None = None) -> Spe
 def _x(*, labels: bool) -> Spec:
     axis: Spec = {
         "values": {"expr": "levels"},
-        "format": "d",
+        "format": "~g",
         "grid": False,
         "labels": labels,
-        "labelOverlap": "parity",
+        "labelOverlap": "greedy",
         "labelSeparation": 4,
-        "title": "concurrency" if labels else None,
-        "titlePadding": 6,
+        "title": None,
     }
     ends = [{"expr": "levels[0]"}, {"expr": "levels[length(levels) - 1]"}]
     return {
-        "field": "concurrency",
+        "field": "level",
         "type": "quantitative",
         "scale": {"type": "log", "base": 2, "domain": ends, "nice": False, "padding": 12},
         "axis": axis,
@@ -305,17 +353,21 @@ def state_index(firm: str) -> str:
     """Write a Vega expression for which of `STATES` a point is in."""
     return (
         "datum.error_rate >= 1 ? 4 : datum.client_limited ? 3 : datum.provisional ? 2"
-        f" : {firm} ? 0 : 1"
+        f" : datum.limits_hold === false ? 5 : {firm} ? 0 : 1"
     )
 
 
 _TELL = {
-    "title": "(datum.run ? datum.run + ': ' : '') + 'concurrency ' + datum.concurrency",
+    "title": f"(datum.run ? datum.run + ': ' : '') + ({LEVEL_NAMED})",
     "value": "datum.what",
     "state": f"{pick('name')} + (datum.note ? '; ' + datum.note : '')",
     "requests": f"{number('n')} + ', failed ' + {number('n_failed')}"
     " + (datum.error_rate > 0 ? ' (' + format(datum.error_rate, '.1%') + ')' : '')",
-    "in flight": f"{number('in_flight_mean')} + ' of ' + datum.concurrency + ' asked'",
+    "limits": "!isValid(datum.limits_hold) ? 'none set' : (datum.limits_hold ? 'kept'"
+    " : 'broken: ' + datum.limits_note) + (datum.limits_sure ? '' : ' (in doubt)')"
+    f" + ', ' + {number('goodput_rps')} + ' good requests/s'",
+    "in flight": f"{number('in_flight_mean')} + (isValid(datum.rate) ? ' on average'"
+    " : ' of ' + datum.concurrency + ' asked')",
     "window": f"{number('window_s', ' s')} + ', ' + {number('rps')} + ' requests/s'",
     "per token": f"whole ? 'none: answers come whole' : {number('tpot_p50_ms', ' ms')}",
     "whole answer": f"{number('e2e_p50_ms', ' ms')} + ' (median)'",
@@ -338,7 +390,7 @@ def _looks() -> list[Spec]:
         "state": state_index("datum.firm !== false"),
         "shape": pick("shape"),
         "tone": f"datum.series === 'p95' ? '{ORANGE}' : '{BLUE}'",
-        "ink": f"datum.state >= 3 ? '{GREY}' : datum.tone",
+        "ink": f"datum.state === 3 || datum.state === 4 ? '{GREY}' : datum.tone",
         "inside": f"{pick('hollow')} ? paper : datum.ink",
         **{f"tell {label}": expression for label, expression in _TELL.items()},
     }

@@ -10,8 +10,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
-from .chart_layers import PRINT, TITLE_Y, VIEW, Spec, calculate, chart_view, params
-from .words import are_whole
+from .chart_layers import (
+    BLUE,
+    ORANGE,
+    PRINT,
+    TITLE_Y,
+    VIEW,
+    Spec,
+    calculate,
+    chart_view,
+    limit_lines,
+    params,
+)
+from .words import are_open, are_whole, level
 
 if TYPE_CHECKING:
     import altair as alt
@@ -24,7 +35,7 @@ Row = dict[str, Any]
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.4.1.json"
 
 COLUMNS = (
-    "run", "current", "concurrency", "n", "n_failed", "error_rate", "window_s",
+    "run", "current", "concurrency", "rate", "n", "n_failed", "error_rate", "window_s",
     "output_tps", "output_tps_lo", "output_tps_hi", "rps", "input_tps",
     "items_per_s", "items_per_s_lo", "items_per_s_hi",
     "ttft_p50_ms", "ttft_p50_ms_lo", "ttft_p50_ms_hi", "ttft_p50_firm",
@@ -35,6 +46,7 @@ COLUMNS = (
     "gap_p50_ms", "itl_p50_ms", "tokens_per_chunk", "in_flight_mean",
     "client_error_p99_ms", "merged_pct", "prompt_tokens_mean", "output_tokens_mean",
     "input_per_output", "cached_pct", "provisional", "client_limited",
+    "limits_hold", "limits_sure", "limits_note", "goodput_rps",
     "note", "own_cost", "usd", "usd_lo", "usd_hi",
 )  # fmt: skip
 """What the charts read of an operating point; other columns needn't travel to the browser."""
@@ -49,6 +61,17 @@ PRICE: Mapping[str, Any] = {
     "utilisation": 1.0,
 }
 """The Vega parameters that the cost chart computes with, and their defaults."""
+
+LIMITS: Mapping[str, Any] = dict.fromkeys(
+    f"limit_{name}_{p}_ms" for name in ("ttft", "e2e") for p in ("p50", "p95")
+)
+"""The Vega parameters that the TTFT chart draws its limits by; null: there is none."""
+
+
+def limit_params(bounds: Mapping[str, float]) -> Row:
+    """Return limits (`tpwidgets.slo.Limits.bounds`) as values of `LIMITS`."""
+    return {name: bounds.get(name.removeprefix("limit_")) for name in LIMITS}
+
 
 _PRICED = (
     "(price_basis === 'hour' ? price_hour > 0 && replicas > 0 && utilisation > 0"
@@ -94,7 +117,7 @@ def _clean(value: Any) -> Any:
 
 
 def curves() -> list[Spec]:
-    """Return the charts against concurrency, each what `live.layout.board_charts` frames."""
+    """Return the charts against the level, each what `live.layout.board_charts` frames."""
     return [_ttft(266), _system_tps(110), _user_tps(110), _cost(266)]
 
 
@@ -102,8 +125,9 @@ def overview(
     points: "Iterable[Mapping[str, Any]] | pd.DataFrame",
     price: "Price | None" = None,
     title: str | None = None,
+    limits: Mapping[str, float] | None = None,
 ) -> "alt.HConcatChart":
-    """Draw operating points in three panels: TTFT, throughput and cost against concurrency.
+    """Draw operating points in three panels: TTFT, throughput and cost against the level.
 
     Parameters
     ----------
@@ -113,6 +137,8 @@ def overview(
         What tokens cost; None leaves the third panel empty.
     title
         Stands above; what the marks mean and which runs are pale stands below it.
+    limits
+        `tpwidgets.slo.Limits.bounds`: those on TTFT (median, p95) are drawn as lines.
 
     Returns
     -------
@@ -120,9 +146,9 @@ def overview(
         With its data within. It shows itself without a network, unless another renderer than
         Altair's default (which loads Vega from a CDN) has been chosen.
     """
-    spec = overview_spec(points, price, title)
+    spec = overview_spec(points, price, title, limits)
     chart: alt.HConcatChart = as_altair(
-        spec, "HConcatChart", "Chart: TTFT, tokens/s and cost against concurrency"
+        spec, "HConcatChart", "Chart: TTFT, tokens/s and cost against the level"
     )
     return chart
 
@@ -169,13 +195,16 @@ def overview_spec(
     points: "Iterable[Mapping[str, Any]] | pd.DataFrame",
     price: "Price | None" = None,
     title: str | None = None,
+    limits: Mapping[str, float] | None = None,
 ) -> Spec:
     """Return what `overview` draws as a plain specification, without importing Altair."""
     rows = clean_rows(points)
-    levels = sorted({row["concurrency"] for row in rows if row.get("concurrency")})
+    open_loop = are_open(rows)
+    alike = (row for row in rows if (row.get("rate") is not None) is open_loop)
+    levels = sorted({level(row) for row in alike if level(row)})
     state = {
         "rows": len(rows), "hint": "nothing measured", "levels": levels or VIEW["levels"],
-        "whole": are_whole(rows),
+        "whole": are_whole(rows), "open": open_loop, **limit_params(limits or {}),
     }  # fmt: skip
     width = 270
     ttft, system, user, cost = (
@@ -184,7 +213,8 @@ def overview_spec(
     )
     spec: Spec = {
         "$schema": SCHEMA,
-        "description": "Time to first token, throughput and cost against concurrency.",
+        "description": "Time to first token, throughput and cost against the level: "
+        + ("requests per second." if open_loop else "concurrency."),
         "data": {"name": "points", "values": rows},
         "params": params({**VIEW, **state, **price_params(price)}),
         # Flush, so that the two plots are together as tall as their neighbours.
@@ -216,6 +246,7 @@ def _explain(rows: Sequence[Row]) -> list[str]:
         "Diamond: still running.": any(row.get("provisional") for row in rows),
         "Grey square: limited by the client.": any(row.get("client_limited") for row in rows),
         "Cross: all requests failed.": any((row.get("error_rate") or 0) >= 1 for row in rows),
+        "Triangle: breaks a limit.": any(row.get("limits_hold") is False for row in rows),
     }
     earlier = dict.fromkeys(
         str(row.get("run") or "an earlier run") for row in rows if row.get("current") is False
@@ -245,15 +276,18 @@ def _ttft(height: int, width: int | None = None) -> Spec:
     }
     transform = [{"fold": columns, "as": ["column", "value"]}, *fields]
     title = {"expr": "whole ? 'E2E latency, ms' : 'TTFT, ms'"}
+    view = chart_view(title, height, transform, legend=legend)
+    limits = {p: f"whole ? limit_e2e_{p}_ms : limit_ttft_{p}_ms" for p in ("p50", "p95")}
+    view["layer"] = limit_lines(limits, {"p50": BLUE, "p95": ORANGE}) + view["layer"]
     return {
         "name": "ttft",
         "card": "ttft",
         "title": "TTFT, ms",
         "needs": [columns[0], "e2e_p50_ms"],
         "description": "Time to first token (where answers come whole: end-to-end latency) in "
-        "milliseconds against concurrency: the median as a solid line, the 95th percentile as a "
+        "milliseconds against the level: the median as a solid line, the 95th percentile as a "
         "dashed line, with 95 % intervals.",
-        "view": chart_view(title, height, transform, legend=legend),
+        "view": view,
     }
 
 
@@ -272,7 +306,7 @@ def _system_tps(height: int) -> Spec:
         "title": "tokens/s, whole system",
         "needs": ["output_tps", "items_per_s"],
         "description": "Output tokens (where answers come whole: items) per second of the whole "
-        "system against concurrency, with 95 % intervals.",
+        "system against the level, with 95 % intervals.",
         "view": chart_view(title, height, fields, x_labels=False),
     }
 
@@ -292,7 +326,7 @@ def _user_tps(height: int) -> Spec:
         "title": "tokens/s per user",
         "needs": ["user_tps_p50", "input_tps"],
         "description": "Output tokens per second that one user sees (median; where answers come "
-        "whole: input tokens of the whole system) against concurrency, with 95 % intervals.",
+        "whole: input tokens of the whole system) against the level, with 95 % intervals.",
         "view": chart_view(title, height, fields),
     }
 
@@ -332,6 +366,6 @@ def _cost(height: int) -> Spec:
         "title": "$ per 1M output tokens",
         "needs": ["output_tps", "items_per_s"],
         "description": "Cost in dollars per million output tokens (where answers come whole: of "
-        "all tokens) against concurrency, at the price set.",
+        "all tokens) against the level, at the price set.",
         "view": chart_view(title, height, fields, hint=hint, money=True),
     }

@@ -90,10 +90,11 @@ class Run:
     def chart(
         self, price: Price | None = None
     ) -> "alt.VConcatChart | alt.HConcatChart | alt.Chart":
-        """Draw TTFT, tokens/s and cost against concurrency, as an Altair chart."""
+        """Draw TTFT, tokens/s and cost against concurrency (or the rate), as an Altair chart."""
         from .charts import overview
 
-        return overview(self.rows, price=price or self.price, title=self.title)
+        bounds = self.limits.bounds if self.limits else None
+        return overview(self.rows, price or self.price, self.title, bounds)
 
     def scaling(self) -> "Scaling":
         """Fit the universal scalability law: throughput between the levels measured, and beyond.

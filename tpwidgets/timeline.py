@@ -25,7 +25,7 @@ class Level:
     """A level of the sweep and, within it, the window in which its figures were counted."""
 
     t_s: float
-    concurrency: int
+    level: float
     window_start_s: float | None = None
     window_end_s: float | None = None
     """None while the window is open."""
@@ -67,14 +67,14 @@ class Timeline:
         self._now_s = 0.0
         self._chunks = 0
         self._known = False
-        self._begun: int | None = None
+        self._begun: float | None = None
 
-    def begin_level(self, concurrency: int) -> None:
+    def begin_level(self, level: float) -> None:
         """Mark that a level begins now: at the last reading, or else at the first one."""
         if self._since is None:
-            self._begun = concurrency
+            self._begun = level
         else:
-            self.levels.append(Level(self._now_s, concurrency))
+            self.levels.append(Level(self._now_s, level))
 
     def read(
         self, now_s: float, chunks: int, per_chunk: float | None, window_start_s: float | None

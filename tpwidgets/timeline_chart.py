@@ -20,7 +20,7 @@ TIMELINE: dict[str, Any] = {
 
 _UNIT = "(whole ? 'items/s' : 'tokens/s')"
 _TITLE = {"expr": f"{_UNIT} + ' over time, whole system'"}
-_HOW = "'mean of each ' + span + ' s · dashed: a concurrency begins · pale: settling'"
+_HOW = "'mean of each ' + span + ' s · dashed: a level begins · pale: settling'"
 _HINT = "rows ? '' : hint"
 _FAR = 600
 """From so many seconds on the axis is labelled in minutes."""
@@ -28,7 +28,8 @@ _FAR = 600
 _TELL = {
     "title": "format(datum.t, '.1f') + ' to ' + format(datum.end, '.1f') + ' s'",
     "mean": f"{number('rate', ' ')} + {_UNIT}",
-    "level": "datum.level == null ? 'before the first level' : 'concurrency ' + datum.level"
+    "level": "datum.level == null ? 'before the first level'"
+    " : open ? datum.level + ' requests/s' : 'concurrency ' + datum.level"
     " + (datum.settling ? ', settling: not counted' : '')",
     "counted": "whole ? 'as answers come in' : 'as chunks × tokens per chunk'",
 }
@@ -43,7 +44,7 @@ def timeline_chart(height: int = 84) -> dict[str, Any]:
         "title": "tokens/s over time",
         "feed": "series",
         "description": "Output tokens (where answers come whole: items) per second of the whole "
-        "system over the seconds of the run, with a mark where each concurrency begins; what was "
+        "system over the seconds of the run, with a mark where each level begins; what was "
         "not counted is pale.",
         "params": {**VIEW, **TIMELINE},
         "padding": {"top": 48, "bottom": 40},

@@ -9,6 +9,9 @@ const PRICE = [
   "price_basis", "price_input", "price_cached_input", "price_output", "price_hour", "replicas",
   "utilisation",
 ];
+/** The TTFT chart's limits as charts.limit_params makes them; null: there is none. */
+const LIMITS = (bounds) => Object.fromEntries(["ttft", "e2e"].flatMap((name) => (
+  ["p50", "p95"].map((p) => [`limit_${name}_${p}_ms`, bounds[`${name}_${p}_ms`] ?? null]))));
 /** Drawings are so far apart at least, and all charts share one: a frame costs more than a chart. */
 const PAUSE_MS = 240;
 const SVG = "http://www.w3.org/2000/svg";
@@ -17,6 +20,7 @@ const MARKS = {
   diamond: "M8 3.2 12.8 8 8 12.8 3.2 8z",
   square: "M4.4 4.4h7.2v7.2H4.4z",
   cross: "M4.5 4.5l7 7m0-7l-7 7",
+  "triangle-down": "M3.6 4.6h8.8L8 12.2z",
   band: "M1 4h14v8H1z",
   pale: "M1 8h14",
 };
@@ -178,9 +182,18 @@ function whole(rows) {
     .every((row) => row.ttft_p50_ms == null && row.items_per_s != null);
 }
 
+/** Whether the current run's levels are rates (open loop), as words.are_open tells it. */
+function isOpen(rows) {
+  const current = rows.filter((row) => row.current !== false);
+  const drawn = current.length ? current : rows;
+  return drawn.length > 0 && drawn.every((row) => row.rate != null);
+}
+
 /** The ticks: what was asked for and what was measured; null keeps the chart's own. */
-function ticks(planned, rows) {
-  const levels = new Set([...planned, ...rows.map((row) => row.concurrency)].filter((x) => x > 0));
+function ticks(planned, rows, open) {
+  const alike = rows.filter((row) => (row.rate != null) === open);
+  const measured = alike.map((row) => row.rate ?? row.concurrency);
+  const levels = new Set([...planned, ...measured].filter((x) => x > 0));
   return levels.size ? [...levels].sort((a, b) => a - b) : null;
 }
 
@@ -226,15 +239,17 @@ function render({ model, el }) {
       if (differs(entry, "settling", course.settling)) {
         view.data("settling", course.settling.map((span) => ({ ...span })));
       }
-      set(course.frame);
+      set({ ...course.frame, open: isOpen(rows) });
       Object.assign(entry.plot.dataset, { points: course.points.length, since: course.points[0]?.t });
     } else {
       exchange(entry, rows);
-      const asIs = ticks(model.get("levels"), rows);
+      const open = isOpen(rows);
+      const asIs = ticks(model.get("levels"), rows, open);
       if (asIs) set({ levels: asIs });
       const drawn = (row) => chart.needs.some((name) => row[name] != null);
-      set({ rows: rows.filter((row) => drawn(row) || row.error_rate >= 1).length, whole: whole(rows) });
+      set({ rows: rows.filter((row) => drawn(row) || row.error_rate >= 1).length, whole: whole(rows), open });
     }
+    if (chart.card === "ttft") set(LIMITS(model.get("limits")));
     if (chart.card === "cost") set(Object.fromEntries(PRICE.map((name) => [name, model.get(name)])));
     root.dataset.change = course.number;
     entry.stale = false;
@@ -339,7 +354,7 @@ function render({ model, el }) {
   const onPrice = () => schedule(({ card }) => card === "cost", true);
   const onSetting = () => schedule(() => true, true);
   const heard = new Map([["msg:custom", onMessage], ["change:_snapshot", onSnapshot]]);
-  ["levels", "hint"].forEach((name) => heard.set(`change:${name}`, onSetting));
+  ["levels", "hint", "limits"].forEach((name) => heard.set(`change:${name}`, onSetting));
   PRICE.forEach((name) => heard.set(`change:${name}`, onPrice));
 
   resizes.observe(root);

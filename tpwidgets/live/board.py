@@ -38,13 +38,16 @@ class Board(anywidget.AnyWidget):
 
     Attributes
     ----------
-    levels : list of int
-        Concurrencies that will be measured, so that the axis stands still meanwhile.
+    levels : list of float
+        Concurrencies, or rates, that will be measured, so that the axis stands still meanwhile.
+    limits : dict
+        What TTFT and E2E latency should stay below: ``{"ttft_p95_ms": 500}``.
     hint : str
         What an empty chart says.
     """
 
-    levels = traitlets.List(traitlets.Int()).tag(sync=True)
+    levels = traitlets.List(traitlets.Float()).tag(sync=True)
+    limits = traitlets.Dict().tag(sync=True)
     hint = traitlets.Unicode("press Measure").tag(sync=True)
     price_basis = traitlets.Enum(["token", "hour"], PRICE["price_basis"]).tag(sync=True)
     price_input = traitlets.Float(PRICE["price_input"]).tag(sync=True)

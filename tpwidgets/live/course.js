@@ -52,7 +52,7 @@ class Course {
     const fresh = points.map(([t, span, rate]) => ({ t, end: t + span, mid: t + span / 2, rate }));
     this.points = [...this.points.slice(0, keep), ...fresh];
     if (levels) {
-      this.levels = levels.map(([t, concurrency, from, to]) => ({ t, concurrency, from, to }));
+      this.levels = levels.map(([t, level, from, to]) => ({ t, level, from, to }));
       this.span = span_s;
       this.ended = ended;
       this.whole = whole;
@@ -60,7 +60,7 @@ class Course {
     const counted = this.levels.filter(({ from }) => from != null)
       .map(({ from, to }) => [from, to ?? Infinity]);
     const tag = (point) => {
-      const level = this.levels.findLast(({ t }) => t <= point.mid)?.concurrency ?? null;
+      const level = this.levels.findLast(({ t }) => t <= point.mid)?.level ?? null;
       const settling = !counted.some(([from, to]) => from <= point.mid && point.mid <= to);
       const same = point.level === level && point.settling === settling;
       return same ? point : { ...point, level, settling };
@@ -84,7 +84,7 @@ class Course {
       top: roundUp(this.points.map(({ rate }) => rate)),
       span: this.span,
       begins: this.levels.map(({ t }) => t),
-      names: this.levels.map(({ concurrency }) => `${concurrency}`),
+      names: this.levels.map(({ level }) => `${level}`),
       rows: this.points.length,
       whole: this.whole,
     };

@@ -2,7 +2,7 @@
 
 from ..breakdown import breakdown_chart
 from ..chart_layers import CONFIG, VIEW, Y_WIDTH, Spec, params
-from ..charts import PRICE, SCHEMA, curves
+from ..charts import LIMITS, PRICE, SCHEMA, curves
 from ..timeline_chart import timeline_chart
 
 
@@ -22,6 +22,7 @@ def board_charts() -> list[Spec]:
     for chart in charts:
         bottom = 16 if chart["name"] == "system_tps" else 40
         cost = PRICE if chart["name"] == "cost" else {}
+        limits = LIMITS if chart["name"] == "ttft" else {}
         chart.setdefault("feed", "points")
         chart["spec"] = {
             "$schema": SCHEMA,
@@ -32,7 +33,7 @@ def board_charts() -> list[Spec]:
             "autosize": "none",
             "padding": {"left": Y_WIDTH + 2, "right": 14, "top": 30, "bottom": bottom}
             | chart.pop("padding", {}),
-            "params": params(chart.pop("params", {**VIEW, **cost})),
+            "params": params(chart.pop("params", {**VIEW, **cost, **limits})),
             "config": CONFIG,
             **chart.pop("view"),
         }

@@ -63,8 +63,7 @@ class Series:
         points, before = list(timeline.points), self._points
         keep = len(before) if points[: len(before)] == before else 0
         levels = [
-            _rounded(v.t_s, v.concurrency, v.window_start_s, v.window_end_s)
-            for v in timeline.levels
+            _rounded(v.t_s, v.level, v.window_start_s, v.window_end_s) for v in timeline.levels
         ]
         same = (levels, timeline.ended, timeline.whole) == (self._levels, self._ended, self._whole)
         if same and keep == len(points) == len(before):
