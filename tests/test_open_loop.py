@@ -337,15 +337,18 @@ def test_what_is_no_open_loop_is_refused_by_name(name: str, given: dict[str, Any
         (["--rate", "1,2"], OpenLoad.of((1, 2))),
         (["--rate", "1-4", "--arrivals", "gamma", "--burstiness", "0.3", "--requests", "9"],
          OpenLoad.of("1-4", "gamma", 0.3, 9)),
+        (["--concurrency", "auto-64", "--precision", "5", "--limit", "ttft_p95_ms=500"],
+         Load.of("auto-64", precision=0.05)),
     ],
 )  # fmt: skip
 def test_the_terminals_options_mean_the_same(
     options: list[str], meant: Load | OpenLoad, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = ("concurrency", "rate", "arrivals", "burstiness", "requests", "seconds")
+    names = ("concurrency", "rate", "arrivals", "burstiness", "requests", "seconds", "precision")
 
     def measure(endpoint: str, **settings: Any) -> None:
         assert load_of(*map(settings.get, names)) == meant
+        assert settings["limits"] == ({"ttft_p95_ms": 500.0} if "--limit" in options else {})
         raise SettingsError("as meant.")
 
     monkeypatch.setattr("tpwidgets.api.measure", measure)

@@ -175,6 +175,15 @@ def test_a_question_before_a_big_load_names_what_it_costs() -> None:
         ask_first(endpoint, Workload.of(1000, 100, 1, 0), load)
 
 
+@pytest.mark.usefixtures("some_prices")
+def test_a_spend_limit_needs_no_price_where_one_is_listed() -> None:
+    asked = {"spend_limit_usd": 1.0, "concurrency": 64, "requests": 936, "prompt_tokens": 1000}
+    with pytest.raises(NotConfirmed):  # and not for want of a price
+        tp.start(OPENAI, model="gpt-5-mini", **asked)
+    with pytest.raises(tp.SettingsError, match="price"):
+        tp.start("https://llm.example.com/v1", model="gpt-5-mini", **asked)
+
+
 def test_a_measurement_takes_the_listed_price_unless_it_has_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

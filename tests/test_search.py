@@ -86,6 +86,15 @@ def test_a_curve_that_never_bends_is_walked_to_its_highest_level() -> None:
     assert walk(Search(highest=20), saturates_at(1000))[:6] == [1, 2, 4, 8, 16, 20]
 
 
+def test_a_queue_that_grows_is_too_far_whatever_the_limits_say() -> None:
+    def judge(rate: float) -> dict[str, Any]:
+        return {"limits_hold": True, "limits_sure": True, "queue_grows": rate > 5}
+
+    levels = walk(Search(1, 64, limited=True, axis="rate"), judge)
+    assert max(levels) == 8
+    assert 4.5 < max(level for level in levels if level <= 5) <= 5
+
+
 def test_failures_and_a_client_at_its_limit_end_the_climb() -> None:
     def refused(level: float) -> dict[str, Any]:
         return {"output_tps": 40 * level, "error_rate": 0.5 if level > 8 else 0.0}

@@ -100,10 +100,11 @@ def start(
     headers, extra_body : dict, optional
         Sent with every request.
     price : Price, optional
-        For the cost curve and the answer.
+        For the cost curve and the answer. None: the listed one, where there is one
+        (`Price.listed`).
     spend_limit_usd : float, optional
         Stop before more than so many USD are spent, requests in flight counted at their maximum.
-        Needs a price by the token.
+        Needs a price by the token, given or listed.
     confirm : bool
         Whether it is meant to send more than `politeness.MAX_CONCURRENCY` requests at once, or
         `politeness.MAX_TOKENS` tokens in all, to a server outside of one's own network.
@@ -128,7 +129,10 @@ def start(
     load = load_of(concurrency, rate, arrivals, burstiness, requests, seconds, precision)
     judged = Limits.of(limits)
     timeout_s = positive("timeout_s", timeout_s, "(seconds)")
-    purse = None if spend_limit_usd is None else Purse.of(spend_limit_usd, price, workload)
+    purse = None
+    if spend_limit_usd is not None:
+        price = price or Price.listed(target.url, target.model, workload.prompt_tokens)
+        purse = Purse.of(spend_limit_usd, price, workload)
     if isinstance(load, Load):  # an open loop sends what it can, and tells of the rest
         check(max(load.concurrency), usable_cores())
     if not confirm:

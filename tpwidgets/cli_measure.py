@@ -27,8 +27,8 @@ def add_measure(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     add = parser.add_argument
     add("endpoint", metavar="URL", help="a base URL, or a simulated profile such as vllm-llama-70b")
     add("--model", help="default: the endpoint's only or first model")
-    add("--concurrency", help='levels: "1,4,16" or "1-64" (default: 1-16)')
-    add("--rate", help='instead: requests per second, "0.5,1,2" or "1-16" (open loop)')
+    add("--concurrency", help='levels: "1,4,16", "1-64" or "auto" (default: 1-16)')
+    add("--rate", help='instead: requests per second, "0.5,1,2", "1-16" or "auto" (open loop)')
     add("--arrivals", choices=ARRIVALS, default="poisson",
         help="of --rate: how they are distributed (default: poisson)")  # fmt: skip
     add("--burstiness", type=float, metavar="SHAPE",
@@ -37,6 +37,11 @@ def add_measure(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     add("--output-tokens", type=int, default=64, help="asked for (default: 64)")
     add("--requests", type=int, help="to count per level (default: until precise enough)")
     add("--seconds", type=float, help="to count per level")
+    add("--precision", type=float, metavar="PERCENT",
+        help="end a level once its intervals are within ± so much (default: 10)")  # fmt: skip
+    add("--limit", action="append", default=[], metavar="NAME=VALUE", dest="limits",
+        help="such as ttft_p95_ms=500, tpot_p95_ms=50, error_rate=0.01; points are judged by "
+        "them, and --concurrency auto searches for the largest that keeps them")  # fmt: skip
     add("--timeout", type=float, default=60.0, dest="timeout_s", metavar="SECONDS",
         help="give up on a request after so long without a token (default: 60)")  # fmt: skip
     add("--protocol", help=f"{', '.join(PROTOCOLS)} (default: found out)")
@@ -73,7 +78,10 @@ def measure(args: argparse.Namespace) -> int:
     settings: dict[str, Any] = {name: getattr(args, name) for name in names}
     if args.concurrency is None and args.rate is None:
         settings["concurrency"] = "1-16"
+    if args.precision is not None:
+        settings["precision"] = args.precision / 100
     try:
+        settings["limits"] = _limits(args.limits)
         settings["headers"] = read_headers("\n".join(args.headers)) or None
         settings["extra_body"] = read_fields(args.extra_body or "") or None
         price = _price(args)
@@ -101,6 +109,19 @@ def _ask(big: NotConfirmed) -> None:
         raise SettingsError(f"{big.question} Pass --yes to send it; nothing was sent yet.")
     if input(f"{big.question} Send it? [y/N] ").strip().lower() not in ("y", "yes"):
         raise SettingsError("Nothing was sent.")
+
+
+def _limits(given: list[str]) -> dict[str, float]:
+    limits = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        try:
+            limits[name.strip()] = float(value)
+        except ValueError:
+            raise SettingsError(
+                f"--limit {text!r} is not understood: write ttft_p95_ms=500."
+            ) from None
+    return limits
 
 
 def _key(args: argparse.Namespace) -> Key | None:

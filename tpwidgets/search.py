@@ -63,7 +63,7 @@ class Search:
     def _turn(self, done: list[tuple[float, Point]]) -> int | None:
         """Return which is the first point that is too far, None if there is none yet."""
         for i, (_, point) in enumerate(done):
-            if not measured(point, "n"):
+            if not measured(point, "n") or point.get("queue_grows"):
                 return i
             if self.limited:
                 # one that seems to break limits, below one that surely keeps them, was bad luck
