@@ -73,3 +73,16 @@ def test_ttft_is_taken_apart_where_a_server_told() -> None:
     page = result_bundle(telling)["text/html"]
     assert page.count("<img") == 2
     assert "TTFT taken apart" in page
+
+
+def test_limits_are_told_with_what_keeps_and_breaks_them() -> None:
+    judged = run().with_limits({"ttft_p50_ms": 150, "e2e_p99_ms": 400})
+    heads, rows = table(judged)
+    assert [row[heads.index("limits")] for row in rows] == ["kept?", "kept?"]  # p99 of 40 requests
+    strict = judged.with_limits({"ttft_p50_ms": 50})
+    assert {row[heads.index("limits")] for row in table(strict)[1]} == {"broken"}
+    page = result_bundle(strict)["text/html"]
+    assert "limits: TTFT p50 ≤ 50 ms, errors ≤ 1 %" in page
+    assert "at 4: TTFT p50 is 100 ms, above 50 ms" in page
+    assert "No concurrency keeps TTFT p50 ≤ 50 ms" in page
+    assert "limits" not in table(run())[0]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from .cost import usd_per_1m_output, usd_per_1m_total
 from .run import escape
-from .words import TTFT_PARTS, are_whole, count, duration, percent, usd
+from .words import MISSING, TTFT_PARTS, are_open, are_whole, count, duration, percent, usd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,9 @@ def result_bundle(run: "Run", price: "Price | None" = None) -> dict[str, str]:
     price = price or run.price
     pictures = ""
     if run.rows:
-        pictures += _picture(overview_spec(run.rows, price, run.title), alt_text(run, price))
+        bounds = run.limits.bounds if run.limits else None
+        spec = overview_spec(run.rows, price, run.title, bounds)
+        pictures += _picture(spec, alt_text(run, price))
     if told(run.rows):
         pictures += _picture(breakdown_spec(run.rows), "Mean TTFT taken apart; the table says it.")
     answer = run.answer(price)
@@ -54,7 +56,8 @@ def _picture(spec: dict[str, Any], alt: str) -> str:
 def alt_text(run: "Run", price: "Price | None" = None) -> str:
     """Describe the picture for those who can't see it."""
     drawn = "E2E latency, items" if are_whole(run.rows) else "TTFT, tokens"
-    return f"{drawn} per second and cost against concurrency. {run.answer(price)}"
+    axis = "requests per second sent" if are_open(run.rows) else "concurrency"
+    return f"{drawn} per second and cost against {axis}. {run.answer(price)}"
 
 
 def tables_html(run: "Run", price: "Price | None" = None) -> str:
@@ -92,6 +95,9 @@ def table(run: "Run", price: "Price | None" = None) -> tuple[list[str], list[lis
         **(_WHOLE if whole else _streamed(run.rows)),
         "req/s": lambda row: count(row["rps"]),
     }  # fmt: skip
+    if run.limits is not None:
+        columns["limits"] = _verdict
+        columns["good req/s"] = lambda row: count(row["goodput_rps"])
     if any(row["cached_pct"] for row in run.rows):
         columns["cached"] = lambda row: percent(row["cached_pct"])
     columns["errors"] = lambda row: percent(100 * (row["error_rate"] or 0))
@@ -99,6 +105,13 @@ def table(run: "Run", price: "Price | None" = None) -> tuple[list[str], list[lis
         cost = usd_per_1m_total if whole else _usd_per_1m_output
         columns[f"$ per 1M {'tokens' if whole else 'output'}"] = lambda row: usd(cost(row, price))
     return list(columns), [[cell(row) for cell in columns.values()] for row in run.rows]
+
+
+def _verdict(row: Row) -> str:
+    if row["limits_hold"] is None:
+        return MISSING
+    said = "kept" if row["limits_hold"] else "broken"
+    return said if row["limits_sure"] else f"{said}?"
 
 
 def _usd_per_1m_output(row: Row, price: "Price") -> float | None:
@@ -167,8 +180,12 @@ def _level(row: Row, unit: str = "") -> str:
 
 def notes(run: "Run") -> list[str]:
     """Return what a reader has to know beside the figures."""
-    by_level = [f"at {_level(r, ' requests/s')}: {r['note']}" for r in run.rows if r["note"]]
-    return [*run.conditions.get("notes", []), *by_level]
+    by_level = [
+        f"at {_level(row, ' requests/s')}: {note}"
+        for row in run.rows for note in (row["note"], row["limits_note"]) if note
+    ]  # fmt: skip
+    judged = [] if run.limits is None else [f"limits: {run.limits.text}; ? stands for in doubt"]
+    return [*run.conditions.get("notes", []), *judged, *by_level]
 
 
 def _interval(row: Row, name: str) -> str:
