@@ -119,13 +119,14 @@ class UseCase:
 
     def settings(self) -> dict[str, Any]:
         """Return the keywords for `tpwidgets.measure`."""
-        return {
+        settings = {
             "concurrency": self.concurrency,
             "prompt_tokens": self.prompt_tokens,
             "output_tokens": self.output_tokens,
             "shared_prefix_tokens": self.shared_prefix_tokens,
             "timeout_s": self.timeout_s,
         }
+        return settings | ({"limits": self.limits} if self.limits else {})
 
     def with_assumptions(self, **changes: float) -> "UseCase":
         """Return the use case with other values.
