@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -120,6 +121,7 @@ url, settings = os.environ["URL"], dict(concurrency=1, requests=2, output_tokens
 run = tp.measure(url, key=tp.Key.env("TP_KEY"), **settings)
 display(run.points, run.requests, run.conditions)
 print(run.save("run.json").read_text())
+run.report("run.html")
 run
 # %%
 explorer = tp.Explorer(url, **settings)
@@ -177,3 +179,9 @@ def test_a_key_is_in_no_notebook_that_was_executed(server: Server, tmp_path: Pat
     assert f"Bearer {KEY}" in {request.headers.get("authorization") for request in server.requests}
     assert_no_trace(found + html + done.stdout + done.stderr)
     assert_no_trace((tmp_path / "run.json").read_text("utf-8"))
+    page = (tmp_path / "run.html").read_text("utf-8")
+    held = [
+        base64.b64decode(data).decode("utf-8") for data in re.findall(r";base64,([^\"]+)", page)
+    ]
+    assert len(held) > 3  # pictures and tables
+    assert_no_trace(page + "".join(held))

@@ -65,6 +65,8 @@ def add_measure(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="don't ask before much is sent to someone else's server")  # fmt: skip
     add("--save", type=Path, metavar="FILE", help="save the run; tpwidgets.load reads it")
     add("--csv", type=Path, metavar="FILE", help="write the table of operating points")
+    add("--report", type=Path, metavar="FILE",
+        help="write an HTML page for those who decide, its data within")  # fmt: skip
     parser.set_defaults(run=measure)
 
 
@@ -97,6 +99,8 @@ def measure(args: argparse.Namespace) -> int:
         if args.csv:
             run.points.to_csv(args.csv, index=False)
             print(f"Wrote {args.csv}")
+        if args.report:
+            print(f"Wrote {run.report(args.report)}")
     except (TpwidgetsError, OSError) as error:
         print(f"tpwidgets: {error}", file=sys.stderr)
         return 1

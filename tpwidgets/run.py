@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
+    from .kpi import KpiAnswer
     from .scaling import Scaling
+    from .use_cases import UseCase
 
 
 @dataclass(eq=False)
@@ -176,6 +178,58 @@ class Run:
         from .plan import answer
 
         return answer(self.rows, price or self.price, self.limits)
+
+    def answer_for(self, use_case: "UseCase | str", price: Price | None = None) -> "KpiAnswer":
+        """Say what the endpoint makes of a use case; see `tpwidgets.answer_for`.
+
+        Raises
+        ------
+        SettingsError
+            If there is no use case of this name.
+        """
+        from .kpi import answer_for
+
+        return answer_for(self, use_case, price)
+
+    def report(
+        self,
+        path: str | Path,
+        *,
+        question: str | None = None,
+        use_case: "UseCase | str | None" = None,
+        price: Price | Iterable[Price] | None = None,
+        tokens_per_day: float | None = None,
+    ) -> Path:
+        """Write a page for those who decide: one HTML file below 2 MB that needs no network.
+
+        It has the question and the answer, key figures, limits, curves, cost, assumptions,
+        conditions, data handling, and its data as CSV files within.
+
+        Parameters
+        ----------
+        path : str or Path
+        question : str, optional
+            What the page answers. None: the use case's, or one about the run's limits.
+        use_case : UseCase or str, optional
+            In whose terms it is answered; its limits are taken where the run has none.
+        price : Price or iterable of Price, optional
+            The first is the answer's. One by the hour and one by the token are compared: from how
+            many tokens a day the former costs less. None: the run's own.
+        tokens_per_day : float, optional
+            Output tokens a day, for that comparison.
+
+        Raises
+        ------
+        SettingsError
+            If the file can't be written, there is no such use case, or `tokens_per_day` is not
+            above 0 or lacks the two prices.
+        """
+        from .report import report
+
+        return report(
+            self, path, question=question, use_case=use_case, price=price,
+            tokens_per_day=tokens_per_day,
+        )  # fmt: skip
 
     def save(self, path: str | Path) -> Path:
         """Save everything but secrets to one JSON file; `tpwidgets.load` reads it back."""
