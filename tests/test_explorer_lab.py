@@ -300,6 +300,47 @@ def test_what_goes_wrong_is_said_in_the_dashboard(explorer: LabPage) -> None:
     expect(page.locator(".tp-conditions")).to_contain_text("added /v1")
 
 
+QUICK = """import tpwidgets as tp
+sim = tp.simulate("vllm-llama-70b", speed=2)
+explorer = tp.Explorer(sim.url, requests=6, price=tp.Price.per_hour(10))
+explorer"""
+
+
+@pytest.mark.parametrize("explorer", [QUICK], indirect=True)
+def test_a_use_case_from_choice_to_answer_and_then_an_open_loop(explorer: LabPage) -> None:
+    page = explorer.page
+    answer, kpi = page.locator(".tp-answer"), page.locator(".tp-kpi")
+    page.locator(".tp-use-case select").select_option("Prototyping")
+    expect(page.locator(".tp-limit-e2e input")).to_have_value("10000", timeout=SOON)
+    page.locator(".tp-answer-words input").fill("10")
+    page.locator(".tp-answer-words input").press("Enter")
+    expect(page.locator(".tp-output-tokens input")).to_have_value("13", timeout=SOON)
+    expect(page.locator(".tp-assumptions")).to_contain_text("Nielsen, Usability Engineering")
+    expect(kpi).to_have_text("")
+    press(page, "Measure")
+    status(page, "done")
+    expect(kpi).to_contain_text(re.compile("A single user waits .* is within 10 s"), timeout=SOON)
+
+    # an assumption and the limit that it is change the answer, without measuring again
+    page.locator(".tp-e2e-p95-ms input").fill("500")
+    page.locator(".tp-e2e-p95-ms input").press("Enter")
+    expect(page.locator(".tp-limit-e2e input")).to_have_value("500", timeout=SOON)
+    expect(answer).to_contain_text("E2E latency p95 ≤ 0.5 s", timeout=SOON)
+    expect(kpi).to_contain_text("0.5 s", timeout=SOON)
+    page.locator(".tp-limit-e2e input").fill("1")
+    page.locator(".tp-limit-e2e input").press("Enter")
+    expect(answer).to_contain_text("No concurrency keeps", timeout=SOON)
+    assert wider_than_its_place(page) == []
+
+    page.locator(".tp-load select").select_option("requests/s (open loop)")
+    page.locator(".tp-rate input").fill("20")
+    press(page, "Measure")
+    status(page, "done")
+    expect(page.locator(".tp-tiles")).to_contain_text("20 requests/s")
+    assert explorer.execute("explorer.run.points.rate.tolist()")["text"] == "[20.0]"
+    assert not explorer.errors, explorer.errors
+
+
 TWO = """import tpwidgets as tp
 from IPython.display import display
 sim = tp.simulate("vllm-llama-70b", speed=8)

@@ -64,6 +64,23 @@ def test_an_answer_that_could_be_anothers_is_named() -> None:
     assert history.answer(one, run(windows=0)).startswith("run 1: ")
 
 
+def test_a_run_that_is_judged_anew_stays_the_same_run() -> None:
+    history, measured = History(), run()
+    history.keep(measured)
+    history.judge({"ttft_p95_ms": 50})
+    judged = history.last
+    assert judged is not None
+    assert judged is not measured
+    assert history.rows("here", judged)[0]["limits_hold"] is False
+    assert history.rows("here", judged)[0]["run"].startswith("run 1:")
+    assert history.answer(judged, measured) == judged.answer()
+    history.keep(measured)
+    history.judge({"ttft_p95_ms": 50})
+    assert history.runs == [judged]
+    history.judge({})
+    assert history.runs[0].limits is None
+
+
 def test_a_run_whose_answers_come_whole_is_told_by_its_prompts_alone() -> None:
     history, vectors = History(), run()
     vectors.samples = [replace(s, token_ms=[], ended_ms=200.0) for s in vectors.samples]

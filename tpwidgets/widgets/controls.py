@@ -7,15 +7,20 @@ import ipywidgets as w
 
 from ..cost import Price
 from ..endpoints import Endpoint
-from ..loads import Load
+from ..loads import MAX_CONCURRENCY, Load
 from ..politeness import Outlook, spoken, thousands
+from ..rates import OpenLoad
 from ..simulator import PROFILES
+from ..use_cases import UseCase
 from ..words import usd
 from ..workload import Workload
 from .endpoint_fields import EndpointFields
-from .fields import LengthField, LevelsField, PriceField
+from .fields import Fold, LengthField, PriceField
 from .limit_fields import LimitFields
+from .load_fields import LoadFields, load_from
 from .request_fields import RequestFields
+from .slo_fields import SloFields
+from .use_case_fields import UseCaseFields
 
 _GIVEN: dict[str, Any] = {"concurrency": "1-64", "prompt_tokens": 256, "output_tokens": 64}
 """What the fields stand at if nothing else was given."""
@@ -24,21 +29,25 @@ _GIVEN: dict[str, Any] = {"concurrency": "1-64", "prompt_tokens": 256, "output_t
 class Controls(w.VBox):
     """Everything that is set before a measurement."""
 
-    def __init__(self, target: str | Endpoint, given: dict[str, Any]) -> None:
+    def __init__(
+        self, target: str | Endpoint, given: dict[str, Any], case: UseCase | None = None
+    ) -> None:
         self.keep_price = False
         """Set once something was measured: choosing another endpoint must not reprice it."""
         self._listeners: list[Callable[[Any], None]] = []
-        given = _GIVEN | given
-        load, lengths = _load(given), _workload(given)
+        usual = _GIVEN | (_asked(case) if case is not None else {})
+        if given.get("rate") is not None:
+            del usual["concurrency"]
+        given = usual | given
+        lengths = _workload(given)
+        self.use_case = UseCaseFields(case)
+        self.loads = LoadFields(given)
+        self.slo = SloFields(given)
         self.request = RequestFields(given, getattr(target, "protocol", None), self._say)
         self.limits = LimitFields(given)
-        self.groups = self.limits, self.request
-        """The rows under "more settings", each a `Group`."""
+        more = w.VBox([self.limits, self.request])
+        self.groups = self.loads, self.slo, self.limits, self.request
         self.where = EndpointFields(target, given, self.request, self._endpoint_changed)
-        levels = given["concurrency"]
-        self.concurrency = LevelsField(
-            levels if isinstance(levels, str) else ", ".join(map(str, load.concurrency))
-        )
         self.prompt = LengthField(
             "Prompt",
             "tp-prompt-tokens",
@@ -55,11 +64,18 @@ class Controls(w.VBox):
         self.price = PriceField(price)
         self._key, self._url, self._hint = self.where.key, self.where.url, self.where.hint
         self._spend_limit = self.limits.spend_usd
-        more = w.VBox(self.groups)
-        loads = w.Box([self.concurrency, self.prompt, self.output, self.price, _opens(more)])
-        loads.add_class("tp-row")
-        super().__init__([self.where, loads, more])
+        opens = Fold(
+            more, "more settings", "Requests and seconds per level, precision, time and spend "
+            "limits, protocol, batches, headers",
+        )  # fmt: skip
+        opens.add_class("tp-more")
+        row = w.Box([self.loads, self.prompt, self.output, self.price, opens])
+        row.add_class("tp-row")
+        super().__init__([self.use_case, self.where, row, self.slo, more])
         self.request.changed(self._show_output)
+        self.use_case.follow(self.slo.value)
+        self.slo.changed(lambda _: self.use_case.follow(self.slo.value))
+        self.use_case.changed(self._case_changed)
         self._show_output()
 
     # -- values --------------------------------------------------------------------------------
@@ -70,7 +86,7 @@ class Controls(w.VBox):
         return str(self.where.menu.label)
 
     @property
-    def load(self) -> Load:
+    def load(self) -> Load | OpenLoad:
         """The load that is set.
 
         Raises
@@ -78,7 +94,7 @@ class Controls(w.VBox):
         SettingsError
             If it can't be.
         """
-        return _load(self._said())
+        return load_from(self._said())
 
     @property
     def workload(self) -> Workload:
@@ -111,7 +127,19 @@ class Controls(w.VBox):
         """
         said = self._said()
         _workload(said)
-        return said | {"concurrency": _load(said).concurrency}
+        load = load_from(said)
+        return said if load.auto else said | {load.axis: load.levels}
+
+    @property
+    def at_once(self) -> int:
+        """How many requests there will be at once, at the most; in an open loop a guess.
+
+        Raises
+        ------
+        SettingsError
+            If a setting is refused.
+        """
+        return min(self._outlook().concurrency, MAX_CONCURRENCY)
 
     def estimate(self) -> str:
         """Say what the settings will send, as HTML: "at least", "about" or "up to" so much.
@@ -121,16 +149,21 @@ class Controls(w.VBox):
         SettingsError
             If a setting is refused.
         """
-        said = self._said()
+        sent, load = self._outlook(), self.load
+        text = f"{sent.requests:,} requests, {thousands(sent.tokens)} tokens"
+        text += f", {usd(sent.usd)}" if sent.usd is not None else ""
+        if load.auto:
+            return f"estimate: {text} if the search goes up to {load.levels[-1]:g}{load.unit}"
+        return f"estimate: {sent.how} {text}"
+
+    def _outlook(self) -> Outlook:
         protocol = spoken(self.where.address, self.request.overrides().get("protocol"))
-        sent = Outlook.of(_workload(said), _load(said), self.price.value, protocol)
-        text = f"{sent.how} {sent.requests:,} requests, {thousands(sent.tokens)} tokens"
-        return f"estimate: {text}" + (f", {usd(sent.usd)}" if sent.usd is not None else "")
+        return Outlook.of(self.workload, self.load, self.price.value, protocol)
 
     def changed(self, callback: Callable[[Any], None]) -> None:
         """Call back when the endpoint or a setting of the load or the workload changed."""
         self._listeners.append(callback)
-        for field in (self.concurrency, self.prompt, self.output):
+        for field in (self.prompt, self.output):
             field.changed(callback)
         for group in self.groups:
             group.changed(callback)
@@ -138,7 +171,6 @@ class Controls(w.VBox):
     def _said(self) -> dict[str, Any]:
         """Return what the fields say, as keywords; each group has checked its own."""
         said = {
-            "concurrency": self.concurrency.value,
             "prompt_tokens": self.prompt.value,
             "output_tokens": self.output.value,
         }
@@ -174,34 +206,40 @@ class Controls(w.VBox):
         protocol = spoken(self.where.address, self.request.protocol)
         self.output.layout.display = "none" if protocol == "embeddings" else None
 
+    # -- the use case --------------------------------------------------------------------------
+
+    def _take(self, given: Mapping[str, Any]) -> None:
+        """Set the fields to those keywords of `tp.measure` that are given."""
+        for name, field in (("prompt_tokens", self.prompt), ("output_tokens", self.output)):
+            if name in given:
+                field.box.value = given[name]
+        for group in self.groups:
+            group.take(given)
+
+    def _case_changed(self, former: UseCase | None, case: UseCase | None) -> None:
+        """Set what a use case asks for or, of the same with another assumption, what is new."""
+        if case is None:
+            return
+        asked = _asked(case)
+        if former is not None and former.name == case.name:
+            before = _asked(former)
+            asked = {name: value for name, value in asked.items() if value != before[name]}
+            limits = dict(case.limits.items() - former.limits.items())
+            asked["limits"] = self.slo.value | limits  # all others stay
+        self._take(asked)
+
     def _say(self, text: str) -> None:
         self.where.say(text)
 
 
-def _load(said: Mapping[str, Any]) -> Load:
-    return Load.of(said["concurrency"], said.get("requests"), said.get("seconds"))
+def _asked(case: UseCase) -> dict[str, Any]:
+    """Return all that a use case sets, as keywords for `tp.measure`."""
+    return {"batch": 1, "limits": {}, **case.settings()}
 
 
 def _workload(said: Mapping[str, Any]) -> Workload:
     names = ("prompt_tokens", "output_tokens", "batch", "shared_prefix_tokens")
     return Workload.of(**{name: said[name] for name in names if name in said})
-
-
-def _opens(settings: w.Widget) -> w.ToggleButton:
-    """Return a button that shows some settings, which it hides at first, and hides them again."""
-    settings.layout.display = "none"
-    button = w.ToggleButton(
-        description="more settings", icon="caret-right", layout=w.Layout(width="auto"),
-        tooltip="Requests and seconds per level, limits, protocol, batches, headers",
-    )  # fmt: skip
-    button.add_class("tp-more")
-
-    def show(change: Any) -> None:
-        settings.layout.display = None if change["new"] else "none"
-        button.icon = "caret-down" if change["new"] else "caret-right"
-
-    button.observe(show, "value")
-    return button
 
 
 def _usual_price(name: str) -> Price | None:

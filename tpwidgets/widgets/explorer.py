@@ -1,6 +1,7 @@
 """The Explorer: one cell in which an endpoint is picked, measured and understood."""
 
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,11 @@ from ..live.board import Board
 from ..measurement import Measurement
 from ..politeness import NotConfirmed, Outlook
 from ..run import Run, escape
+from ..use_cases import UseCase
+from ..use_cases import use_case as named
 from . import texts
 from .cells import take_turn
+from .closing import close_all
 from .controls import Controls
 from .history import History
 from .machine import MachineCheck
@@ -23,6 +27,7 @@ from .pace import Pace
 from .question import Question
 from .result import Result
 from .takeaway import Takeaway
+from .use_case_fields import KpiLine
 
 if TYPE_CHECKING:
     from ..timeline import Timeline
@@ -40,7 +45,10 @@ class Explorer(w.VBox):
     ----------
     endpoint : str or Endpoint, optional
         A URL, an `Endpoint` or a simulated profile's name. It can be changed in the dashboard.
-    concurrency, prompt_tokens, output_tokens, requests, seconds, timeout_s, price : optional
+    use_case : str or UseCase, optional
+        The name of a use case (`tpwidgets.use_case`), or one with other assumptions: lengths, load
+        and limits are its own unless given, and a run is answered in its terms.
+    concurrency, rate, limits, prompt_tokens, output_tokens, precision, price, … : optional
         What the controls stand at first; as in `tpwidgets.measure`.
     confirm : bool, optional
         Don't ask before much is sent to someone else's server.
@@ -51,8 +59,15 @@ class Explorer(w.VBox):
         As `tpwidgets.measure` raises them.
     """
 
-    def __init__(self, endpoint: str | Endpoint = "vllm-llama-70b", **settings: Any) -> None:
-        refuse_unknown([name for name in settings if name not in SETTINGS], SETTINGS, "Explorer()")
+    def __init__(
+        self,
+        endpoint: str | Endpoint = "vllm-llama-70b",
+        *,
+        use_case: str | UseCase | None = None,
+        **settings: Any,
+    ) -> None:
+        known = (*SETTINGS, "use_case")
+        refuse_unknown([name for name in settings if name not in known], known, "Explorer()")
         self._lock = threading.RLock()
         self._measurement: Measurement | None = None
         self._timeline: Timeline | None = None
@@ -64,21 +79,25 @@ class Explorer(w.VBox):
         self._marked: tuple[Any, list[dict[str, Any]]] = (None, [])
         self._tell, self._explaining = Pace(), Pace()
         self._closed = self._starting = False
-        self.controls = Controls(endpoint, settings)
-        self.board = Board(levels=list(self.controls.load.concurrency))
-        self._result = Result()
-        self._machine = MachineCheck(lambda: max(self.controls.load.concurrency))
+        case = named(use_case) if isinstance(use_case, str) else use_case
+        self.controls = Controls(endpoint, settings, case)
+        self.board = Board(limits=_drawn(self.controls.slo.value))
+        self._plan_axis()
+        self._result, self._kpi = Result(), KpiLine()
+        self._machine = MachineCheck(lambda: self.controls.at_once)
         self._takeaway = Takeaway(self.controls, self.board, lambda: self.run)
         self._build()
         self.controls.price.link(self.board)
         self.controls.price.changed(self._price_changed)
         self.controls.changed(self._settings_changed)
+        self.controls.slo.changed(self._limits_changed)
+        self.controls.use_case.changed(lambda *_: self._tell_kpi())
         self._settings_changed()
         super().__init__(
             [
                 w.HTML(texts.STYLE), self.controls, self._bar, self._question, self._status,
-                self._tiles, self.board, self._answer, self._conditions, self._machine,
-                self._takeaway,
+                self._tiles, self.board, self._answer, self._kpi, self._conditions,
+                self._machine, self._takeaway,
             ]
         )  # fmt: skip
         self.layout = w.Layout(width="100%")
@@ -127,11 +146,9 @@ class Explorer(w.VBox):
         self._closed = True
         if self._measurement is not None:
             self._measurement.stop()
-        for widget in [*self.controls.price.links, *_all_of(self), self]:
-            for part in ("layout", "style"):
-                if isinstance(getattr(widget, part, None), w.Widget):
-                    getattr(widget, part).close()
-            w.Widget.close(widget)
+        for link in self.controls.price.links:
+            link.close()
+        close_all(self)
 
     def __repr__(self) -> str:
         return f"<Explorer: {self.controls.label}; {len(self._history.runs)} runs>"
@@ -208,7 +225,7 @@ class Explorer(w.VBox):
             try:
                 self.controls.settle_price()
                 endpoint, settings = self.controls.endpoint(), self.controls.settings()
-                self.board.levels = list(self.controls.load.concurrency)
+                self._plan_axis()
                 price = self.controls.price.value
                 self._measurement = self._begin(endpoint, {**settings, "price": price})
             except NotConfirmed as big:
@@ -274,12 +291,14 @@ class Explorer(w.VBox):
                 )
 
     def _tell_figures(self, measurement: Measurement) -> None:
-        self._tiles.value = texts.tiles(measurement.live)
+        walked = measurement.timeline.levels if measurement.load.axis == "rate" else []
+        self._tiles.value = texts.tiles(measurement.live, walked[-1].level if walked else None)
         price, done = self.controls.price.value, measurement.done
         self._estimate.value = texts.used(measurement.live, price, done=done)
 
     def _keep(self, measurement: Measurement) -> None:
         self._history.keep(measurement.run)
+        self._history.judge(self.controls.slo.value)  # they may have changed meanwhile
         self.controls.keep_price = bool(self._history.runs)
 
     def _show_end(self, measurement: Measurement) -> None:
@@ -290,12 +309,13 @@ class Explorer(w.VBox):
         self._draw([])
         self.board.commit()
         self._progress.value = progress.fraction
-        text = progress.text if progress.text != progress.state else _what_there_is(run)
+        text = progress.text if progress.text != progress.state else texts.what_there_is(run)
         self._ended(progress.state, text, bad=progress.bad)
-        if run.windows:
-            self._result.show(run)
-        if self._history.last is not None:
-            self._explain(self._history.last)
+        last = self._history.last
+        if last is not None:
+            if run.windows:
+                self._result.show(last)
+            self._explain(last)
 
     def _ended(self, state: str, text: str, *, bad: bool = True) -> None:
         with self._lock:
@@ -320,6 +340,15 @@ class Explorer(w.VBox):
         newest = self._measurement.run if self._measurement is not None else run
         self._answer.value = f"<b>{escape(self._history.answer(run, newest))}</b>"
         self._conditions.value = texts.conditions(run.conditions_line, run.conditions)
+        self._tell_kpi()
+
+    def _tell_kpi(self) -> None:
+        self._kpi.tell(self._history.last, self.controls.use_case.value)
+
+    def _plan_axis(self) -> None:
+        """Let the axis stand still from the start, where it is known how far it goes."""
+        load = self.controls.load
+        self.board.levels = [] if load.auto else list(load.levels)
 
     # -- callbacks -----------------------------------------------------------------------------
 
@@ -336,6 +365,14 @@ class Explorer(w.VBox):
                 self._measurement.price = self.controls.price.value
             elif self._history.last is not None and not self._starting:
                 self._history.last.price = self.controls.price.value
+                self._show_last()
+
+    def _limits_changed(self, _: Any = None) -> None:
+        self.board.limits = _drawn(self.controls.slo.value)
+        with self._lock:
+            idle = self._measurement is None or self._measurement.done
+            if idle and not self._starting:
+                self._history.judge(self.controls.slo.value)
                 self._show_last()
 
     def _show_last(self) -> None:
@@ -356,22 +393,13 @@ class Explorer(w.VBox):
                 former._keep(pending)
         with self._lock:
             self._history.adopt(former._history)
+            self._history.judge(self.controls.slo.value)
             begun = pending is not None and pending.timeline.points
             self._timeline = pending.timeline if pending and begun else former._timeline
             self.controls.keep_price = bool(self._history.runs)
             self._show_last()
 
 
-def _what_there_is(run: Run) -> str:
-    n = len(run.windows)
-    levels = f"{n} level{'s' if n != 1 else ''}"
-    kept = "measured" if run.state == "done" else "measured and kept"
-    return f"{levels}, {len(run.samples):,} requests {kept}"
-
-
-def _all_of(box: Any) -> list[w.Widget]:
-    """Return every widget inside a box."""
-    found: list[w.Widget] = []
-    for child in getattr(box, "children", ()):
-        found += [child, *_all_of(child)]
-    return found
+def _drawn(limits: Mapping[str, float]) -> dict[str, float]:
+    """Return the limits that a chart draws: latencies, ms."""
+    return {name: bound for name, bound in limits.items() if name != "error_rate"}

@@ -8,14 +8,13 @@ import ipywidgets as w
 
 from ..cost import Price
 from ..errors import SettingsError
-from ..loads import doublings, levels
+from ..loads import Number
 
 _STEPS = tuple(m * 2**e for e in range(4, 17) for m in (1, 1.5))
 LENGTHS = (1, 2, 4, 8, *(int(step) for step in _STEPS))
-CONCURRENCY = doublings(1, 512)
 
 
-def nearest(steps: Sequence[int], value: int) -> int:
+def nearest(steps: Sequence[Number], value: float) -> Number:
     """Return the step that is nearest to `value`."""
     index = bisect_left(steps, value)
     around = steps[max(0, index - 1) : index + 1] or steps[-1:]
@@ -58,48 +57,105 @@ class LengthField(w.HBox):
 
 
 class LevelsField(w.HBox):
-    """Concurrency: the range slider walks doublings, the box takes ``1-64`` or ``1, 4, 16``."""
+    """The levels of one axis: the range slider walks doublings, the box takes any, or ``auto``.
 
-    def __init__(self, value: str) -> None:
-        tooltip = "How many requests are in flight at once; a range is walked 1, 2, 4 …"
+    Parameters
+    ----------
+    css, value : str
+        What it is called in the page, and what stands in the box at first.
+    usual : str
+        What stands there once a search is called off.
+    steps : sequence of float
+        Where the slider can stand.
+    read : callable
+        Reads what is typed; raises SettingsError for what isn't understood.
+    tooltip, example : str
+        What a level is, and what may be typed.
+    """
+
+    def __init__(
+        self, css: str, value: str, usual: str, steps: Sequence[float],
+        read: Callable[[str], Sequence[float]], tooltip: str, example: str,
+    ) -> None:  # fmt: skip
+        self._steps, self._read, self._former = steps, read, usual
         self.slider = w.SelectionRangeSlider(
-            options=CONCURRENCY, value=_ends(value), description="Concurrency", readout=False,
-            continuous_update=True, tooltip=tooltip, style={"description_width": "initial"},
-            layout=w.Layout(width="240px", min_width="180px"),
+            options=steps, value=self._ends(value) or self._ends(usual), readout=False,
+            continuous_update=True, tooltip=tooltip, layout=w.Layout(width="180px"),
         )  # fmt: skip
         self.box = w.Text(
             value=value, continuous_update=False, layout=w.Layout(width="92px"),
-            tooltip="A range such as 1-64, or levels such as 1, 4, 16",
+            tooltip=f"{tooltip}; {example}, or auto",
         )  # fmt: skip
-        super().__init__([self.slider, self.box])
-        self.add_class("tp-concurrency")
+        self.auto = w.ToggleButton(
+            value=is_auto(value), description="auto", layout=w.Layout(width="auto"),
+            tooltip="Find it: double the level until a limit breaks or, without limits, throughput "
+            "stops rising, and close in on where that is",
+        )  # fmt: skip
+        super().__init__([self.slider, self.box, self.auto])
+        for name, field in ((css, self), ("auto", self.auto)):
+            field.add_class(f"tp-{name}")
         self.slider.observe(self._slid, "value")
         self.box.observe(self._typed, "value")
+        self.auto.observe(self._pressed, "value")
 
     @property
     def value(self) -> str:
         """The levels as typed or slid; not checked."""
         return str(self.box.value)
 
+    @value.setter
+    def value(self, value: str) -> None:
+        self.box.value = value
+
     def changed(self, callback: Callable[[Any], None]) -> None:
         """Call back when the value changed."""
         self.box.observe(callback, "value")
 
     def _slid(self, change: Any) -> None:
-        if _ends(self.box.value) != change["new"]:
+        if self._ends(self.box.value) != change["new"]:
             low, high = change["new"]
-            self.box.value = str(low) if low == high else f"{low}-{high}"
+            self.box.value = f"{low:g}" if low == high else f"{low:g}-{high:g}"
 
     def _typed(self, change: Any) -> None:
-        self.slider.value = _ends(change["new"]) or self.slider.value
+        self.auto.value = is_auto(change["new"])
+        if not self.auto.value:
+            self._former = change["new"]
+        self.slider.value = self._ends(change["new"]) or self.slider.value
+
+    def _pressed(self, change: Any) -> None:
+        if change["new"] != is_auto(self.box.value):
+            self.box.value = "auto" if change["new"] else self._former
+
+    def _ends(self, text: str) -> tuple[float, float] | None:
+        """Return where the slider stands for a text; None for what isn't understood."""
+        try:
+            walked = self._read(text)
+        except SettingsError:
+            return None
+        return nearest(self._steps, min(walked)), nearest(self._steps, max(walked))
 
 
-def _ends(text: str) -> tuple[int, int] | None:
-    try:
-        walked = levels(text)
-    except SettingsError:
-        return None
-    return nearest(CONCURRENCY, min(walked)), nearest(CONCURRENCY, max(walked))
+def is_auto(text: str) -> bool:
+    """Tell whether levels are to be searched for, be it that how far isn't understood."""
+    return text.strip().lower().startswith("auto")
+
+
+class Fold(w.ToggleButton):
+    """A button that shows some settings, and hides them again."""
+
+    def __init__(
+        self, settings: w.Widget, name: str, tooltip: str, *, opened: bool = False
+    ) -> None:
+        self._settings = settings
+        super().__init__(
+            value=opened, description=name, tooltip=tooltip, layout=w.Layout(width="auto")
+        )
+        self.observe(self._show, "value")
+        self._show()
+
+    def _show(self, _: Any = None) -> None:
+        self._settings.layout.display = None if self.value else "none"
+        self.icon = "caret-down" if self.value else "caret-right"
 
 
 class PriceField(w.HBox):

@@ -1,4 +1,4 @@
-"""What a row of fields under "more settings" has to have."""
+"""What a row of fields has to have that set keywords of `tp.measure`."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -31,6 +31,10 @@ class Group(w.Box):
         SettingsError
             If it can't be set.
         """
+        raise NotImplementedError
+
+    def take(self, given: Mapping[str, Any]) -> None:
+        """Set the fields to those keywords of `tp.measure` that are given and are set here."""
         raise NotImplementedError
 
     def changed(self, callback: Callable[[Any], None]) -> None:

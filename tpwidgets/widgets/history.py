@@ -1,10 +1,12 @@
 """The runs that a dashboard keeps side by side."""
 
+from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from ..cost import own_cost
 from ..run import Run
+from ..slo import Limits
 from ..words import are_whole
 
 _KEEP = 5
@@ -32,10 +34,18 @@ class History:
 
     def keep(self, run: Run) -> None:
         """Keep a run; one that was stopped before its first window pushes no other out."""
-        if run.windows and run not in self.runs:
+        if run.windows and run not in self._names:
             self._names[run] = self.next_name
             self._count += 1
             self.runs = [*self.runs, run][-_KEEP:]
+
+    def judge(self, bounds: Mapping[str, float]) -> None:
+        """Judge the newest run by these limits; it keeps its name and its place."""
+        last, limits = self.last, Limits.of(bounds)
+        if last is not None and last.limits != limits:
+            judged = last.with_limits(limits)
+            self._names[judged] = self._names[last]
+            self.runs = [*self.runs[:-1], judged]
 
     def adopt(self, former: "History") -> None:
         """Put another history before this one."""
@@ -66,8 +76,9 @@ class History:
 
     def answer(self, run: Run, newest: Run | None) -> str:
         """Return a run's answer, with its name before it where it could be taken for another's."""
-        alone = self._count == 1 and newest is run
-        return run.answer() if alone else f"{self._names[run]}: {run.answer()}"
+        name = self._names[run]
+        alone = self._count == 1 and newest is not None and self._names.get(newest) == name
+        return run.answer() if alone else f"{name}: {run.answer()}"
 
     def _label(self, run: Run) -> str:
         c = run.conditions

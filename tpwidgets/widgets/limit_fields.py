@@ -1,11 +1,11 @@
 """Where it ends: how much a level counts, how long a request may take, what may be spent."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ipywidgets as w
 
-from ..loads import positive
+from ..loads import PRECISION, positive
 from .group import Group
 
 _TIMEOUT_S = 60
@@ -27,6 +27,12 @@ class LimitFields(Group):
             description="Seconds per level", tooltip="0: until the interval is narrow enough",
             layout=w.Layout(width="200px"),
         )  # fmt: skip
+        self.precision = w.BoundedFloatText(
+            value=round(100 * (given.get("precision") or 0), 4), min=0, max=50, step=1, style=_FIT,
+            description="Precision (± %)", layout=w.Layout(width="170px"),
+            tooltip="End a level once its 95 % intervals are that narrow; 0: ±10 %, unless "
+            "requests or seconds say when it ends",
+        )  # fmt: skip
         self.timeout_s = w.BoundedFloatText(
             value=timeout_s, min=0.1, max=3600, style=_FIT, layout=w.Layout(width="180px"),
             description="Time limit (s)", tooltip="Give up on a request that long without a token",
@@ -36,14 +42,18 @@ class LimitFields(Group):
             layout=w.Layout(width="200px"), description="Spend limit ($)",
             tooltip="0: none; else stop before more is spent. Needs a price per 1M tokens",
         )  # fmt: skip
-        note = w.HTML("<small>0: until the 95 % interval is within ±10 %</small>")
+        self._note = w.HTML()
         super().__init__(
-            [self.requests, self.seconds, note, self.timeout_s, self.spend_usd],
+            [self.requests, self.seconds, self.precision, self._note, self.timeout_s,
+             self.spend_usd],
             {
-                "requests": self.requests, "seconds": self.seconds,
+                "requests": self.requests, "seconds": self.seconds, "precision": self.precision,
                 "timeout": self.timeout_s, "spend-limit": self.spend_usd,
             },
         )  # fmt: skip
+        for box in (self.requests, self.seconds, self.precision):
+            box.observe(self._tell_end, "value")
+        self._tell_end()
 
     def settings(self) -> dict[str, Any]:
         """Return what is set here and isn't the default, as keywords for `tp.measure`."""
@@ -51,12 +61,28 @@ class LimitFields(Group):
         found = {
             "requests": int(self.requests.value) or None,
             "seconds": float(self.seconds.value) or None,
+            "precision": round(self.precision.value / 100, 6) or None,
             "timeout_s": timeout_s if timeout_s != _TIMEOUT_S else None,
             "spend_limit_usd": float(self.spend_usd.value) or None,
         }
         return {name: value for name, value in found.items() if value is not None}
 
+    def take(self, given: Mapping[str, Any]) -> None:
+        """Set the time limit, if it is given."""
+        if "timeout_s" in given:
+            self.timeout_s.value = given["timeout_s"]
+
     def changed(self, callback: Callable[[Any], None]) -> None:
         """Call back when something changed that changes what will be sent, or is refused."""
-        for box in (self.requests, self.seconds, self.timeout_s):
+        for box in (self.requests, self.seconds, self.precision, self.timeout_s):
             box.observe(callback, "value")
+
+    def _tell_end(self, _: Any = None) -> None:
+        """Say when a level ends."""
+        asked, most = self.precision.value, self.requests.value or self.seconds.value
+        said = f"until the 95 % intervals are within ±{asked or 100 * PRECISION:g} %"
+        if most and asked:
+            said += ", or that much was counted"
+        elif most:
+            said = "until that much was counted"
+        self._note.value = f"<small>{said}</small>"

@@ -1,7 +1,11 @@
-"""Pace: what changes faster than anyone reads is told less often."""
+"""Pace: what changes faster than anyone reads, or it can be worked out, is told less often."""
 
+import threading
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+Wish = TypeVar("Wish")
 
 
 class Pace:
@@ -18,3 +22,44 @@ class Pace:
             return False
         self._next_s, self._state = now_s + pause_s, state
         return True
+
+
+class Latest(Generic[Wish]):
+    """Does what takes a while in a thread; of wishes that come meanwhile, the last one counts.
+
+    Parameters
+    ----------
+    fulfil : callable
+        Is called with a wish, one at a time.
+    name : str
+        The thread's.
+    """
+
+    def __init__(self, fulfil: Callable[[Wish], None], name: str) -> None:
+        self._fulfil, self._name = fulfil, name
+        self._wishes: list[Wish] = []
+        self._busy = False
+        self._lock = threading.Lock()
+
+    def wish(self, wish: Wish) -> None:
+        """Have it done; returns at once."""
+        with self._lock:
+            self._wishes = [wish]
+            if self._busy:
+                return
+            self._busy = True
+        threading.Thread(target=self._work, name=self._name, daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._wishes:
+                    self._busy = False
+                    return
+                wish = self._wishes.pop()
+            try:
+                self._fulfil(wish)
+            except Exception:
+                with self._lock:
+                    self._busy = False
+                raise

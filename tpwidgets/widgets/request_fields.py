@@ -1,7 +1,7 @@
 """How a request is made: protocol, items, what prompts share, further headers and fields."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ipywidgets as w
@@ -100,6 +100,12 @@ class RequestFields(Group):
         """
         found = {"batch": int(self._batch.value), "shared_prefix_tokens": int(self._shared.value)}
         return {name: value for name, value in found.items() if value != getattr(Workload, name)}
+
+    def take(self, given: Mapping[str, Any]) -> None:
+        """Set the items per request and the shared prefix, if they are given."""
+        for name, box in (("batch", self._batch), ("shared_prefix_tokens", self._shared)):
+            if name in given:
+                box.value = given[name]
 
     def overrides(self) -> dict[str, Any]:
         """Return what an endpoint's protocol, headers and body fields are to be.

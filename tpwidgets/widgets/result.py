@@ -4,6 +4,7 @@ import threading
 from typing import Any
 
 from ..run import Run
+from .pace import Latest
 
 _EMPTY = {"text/plain": "", "text/html": ""}
 
@@ -16,10 +17,8 @@ class Result:
 
     def __init__(self) -> None:
         self._handles: list[Any] = []
-        self._wanted: Run | None = None
         self._drawn: dict[str, str] = _EMPTY
-        self._lock = threading.Lock()
-        self._drawing = False
+        self._latest = Latest(self._draw, "tpwidgets-picture")
 
     def place(self) -> None:
         """Reserve the place in the output of the cell that is being run."""
@@ -37,27 +36,11 @@ class Result:
 
     def show(self, run: Run) -> None:
         """Fill the place; returns at once."""
-        with self._lock:
-            self._wanted = run
-            if self._drawing:
-                return
-            self._drawing = True
-        threading.Thread(target=self._draw, name="tpwidgets-picture", daemon=True).start()
+        self._latest.wish(run)
 
-    def _draw(self) -> None:
+    def _draw(self, run: Run) -> None:
         from ..static import result_bundle
 
-        while True:
-            with self._lock:
-                wanted, self._wanted = self._wanted, None
-                if wanted is None:
-                    self._drawing = False
-                    return
-            try:
-                self._drawn = result_bundle(wanted)
-            except Exception:
-                with self._lock:
-                    self._drawing = False
-                raise
-            for handle in self._handles:
-                handle.update(self._drawn, raw=True)
+        self._drawn = result_bundle(run)
+        for handle in self._handles:
+            handle.update(self._drawn, raw=True)

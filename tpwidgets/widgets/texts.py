@@ -8,8 +8,8 @@ from .. import bodies
 from ..cost import Price
 from ..endpoints import Endpoint
 from ..meter import Live
-from ..run import escape
-from ..words import MISSING, count, duration, usd
+from ..run import Run, escape
+from ..words import MISSING, count, duration, per_second, usd
 
 STYLE = """<style>
 .tp-explorer {font-family: var(--jp-ui-font-family, system-ui, sans-serif);
@@ -18,9 +18,20 @@ STYLE = """<style>
 .tp-row > *, .tp-row .widget-hbox > * {flex: 0 0 auto;}
 .tp-row .widget-hbox {align-items: center; flex-flow: row wrap;}
 .tp-row > .tp-texts {flex: 1 1 100%; gap: 4px 16px;}
+.tp-row > .tp-row {display: contents;}
+.tp-row > .tp-about {flex: 1 1 260px;}
+.tp-assumptions {display: grid; gap: 2px 24px; padding: 2px 0 6px;
+  grid-template-columns: repeat(auto-fill, minmax(min(345px, 100%), 1fr));}
+.tp-assumptions .widget-text {flex: 0 1 auto; align-items: center; height: auto; min-width: 0;}
+.tp-assumptions .widget-text > .widget-label {flex-shrink: 1; height: auto; line-height: 1.2;
+  text-align: left; white-space: normal;}
+.tp-assumptions .widget-text input[type="number"] {flex: 0 0 76px; width: 76px;}
+.tp-assumptions small, .tp-about small {display: block; line-height: 1.25;
+  color: var(--jp-ui-font-color2, inherit);}
 .tp-row > .tp-estimate {flex: 1 1 260px;}
 .tp-explorer .tp-yes {color: #000;}
-.tp-more button, .tp-more {background: none; color: var(--jp-ui-font-color2, inherit);}
+.tp-explorer .tp-more, .tp-explorer .tp-fold {background: none; box-shadow: none;
+  color: var(--jp-ui-font-color2, inherit);}
 .tp-conditions .widget-html-content {line-height: 1.45;}
 .tp-tiles .widget-html-content > div {display: flex; flex-flow: row wrap; gap: 2px 20px;
   line-height: 1.25; padding: 2px 0;}
@@ -28,7 +39,7 @@ STYLE = """<style>
   color: var(--jp-ui-font-color0, inherit);}
 .tp-tiles small, .tp-conditions, .tp-estimate {font-size: 12px;
   color: var(--jp-ui-font-color2, inherit);}
-.tp-answer {font-size: 15px;}
+.tp-answer, .tp-kpi {font-size: 15px;}
 .tp-answer b {color: var(--jp-ui-font-color0, inherit);}
 .tp-status, .tp-status .widget-html-content {font-size: 13px; line-height: 1.35; height: auto;}
 .tp-explorer .tp-bad {color: var(--jp-error-color1, #b00020);}
@@ -50,20 +61,27 @@ _NAMES = {
     "prompt_tokens_sent": "prompt sent (tokens)", "prompt_counted_by": "prompt counted by",
     "output_tokens_asked": "output asked (tokens)", "output_tokens_sent": "output sent (tokens)",
     "output_length": "output length", "usage_streamed": "usage told by the server",
-    "dimensions": "dimensions", "prompts": "prompts", "window": "window",
-    "stamps": "arrivals stamped by", "failures": "first failure", "tpwidgets": "tpwidgets",
+    "dimensions": "dimensions", "prompts": "prompts", "load": "load",
+    "window": "window", "stamps": "arrivals stamped by", "failures": "first failure",
+    "tpwidgets": "tpwidgets",
     "spend_limit_usd": "spend limit ($)", "spent_usd": "spent ($)",
     "httpx": "httpx", "python": "Python", "platform": "client", "date": "date",
 }  # fmt: skip
 
 
-def tiles(live: Live | None) -> str:
-    """Return the running figures; a dash stands for what was not measured yet."""
+def tiles(live: Live | None, rate: float | None = None) -> str:
+    """Return the running figures; a dash stands for what was not measured yet.
+
+    Parameters
+    ----------
+    rate : float, optional
+        The level of an open loop, requests/s.
+    """
     live = live or Live()
     cells = (
         *(_whole(live) if live.whole else _streamed(live)),
         (_rate(live.rps, " req/s"), "requests"),
-        _load(live),
+        _load(live) if rate is None else _rated(live, rate),
         (str(live.errors), "errors"),
     )
     figures = [f"<b>{escape(value)}</b><br><small>{escape(name)}</small>" for value, name in cells]
@@ -76,6 +94,11 @@ def _load(live: Live) -> tuple[str, str]:
     if live.in_flight:
         return f"{live.in_flight} of {live.concurrency}", "in flight"
     return str(live.concurrency), "concurrency"
+
+
+def _rated(live: Live, rate: float) -> tuple[str, str]:
+    level = f"{rate:g} {per_second(rate)}"
+    return level, f"scheduled, {live.in_flight} in flight" if live.in_flight else "scheduled"
 
 
 def _streamed(live: Live) -> tuple[tuple[str, str], ...]:
@@ -103,6 +126,14 @@ def used(live: Live, price: Price | None, *, done: bool) -> str:
         spent = live.prompt_tokens * price.input + live.output_tokens * (price.output or 0)
         said += f", {usd(spent / 1e6)}"
     return said
+
+
+def what_there_is(run: Run) -> str:
+    """Return what a run that has ended is, in numbers."""
+    n = len(run.windows)
+    levels = f"{n} level{'s' if n != 1 else ''}"
+    kept = "measured" if run.state == "done" else "measured and kept"
+    return f"{levels}, {len(run.samples):,} requests {kept}"
 
 
 def _rate(value: float | None, unit: str) -> str:
