@@ -329,6 +329,66 @@ def _live(rows: list[Row]) -> str:
     )
 
 
+_COVERED = {
+    "output_tps": "tokens/s", "rps": "requests/s", "ttft_p50_ms": "TTFT p50",
+    "ttft_p95_ms": "TTFT p95", "e2e_p50_ms": "E2E p50", "tpot_p50_ms": "TPOT p50",
+}  # fmt: skip
+
+
+def _coverage(rows: list[Row]) -> str:
+    def cell(row: Row, window: str, name: str) -> str:
+        covered, width, given = row[window][name]
+        if given < 50:
+            return "–"
+        share = f", in {given:.0f} %" if given < 95 else ""
+        return f"{covered:.1f} (±{width:.1f} %{share})"
+
+    def table(window: str) -> str:
+        columns: list[Column] = [
+            ("requests", lambda same: _number(same[0][window]["n"])),
+            *(
+                (heading, lambda same, name=name: cell(same[0], window, name))
+                for name, heading in _COVERED.items()
+            ),
+        ]
+        return _table(rows, ("endpoint", "load"), columns)
+
+    said = (
+        f"{rows[0]['runs']:,} runs of each, seed {rows[0]['seed']}: in how many % the interval "
+        "covers the truth, and how wide it is on average."
+    )
+    return "\n\n".join(
+        (
+            said,
+            "Windows that end as a sweep ends them, once ± 10 % is reached:",
+            table("left"),
+            "Windows of 20 s in the steady state:",
+            table("fixed"),
+        )
+    )
+
+
+def _economy(rows: list[Row]) -> str:
+    def share(of: str) -> Callable[[list[Row]], str]:
+        return lambda same: f"{100 * same[0]['requests'] / same[0][of]:.0f} %"
+
+    columns: list[Column] = [
+        ("largest concurrency in truth", lambda same: str(same[0]["truth"])),
+        ("found", lambda same: f"{min(same[0]['found'])} … {max(same[0]['found'])}"),
+        _value("within 10 %, % of searches", "near_pct"),
+        _value("surely between, % of searches", "between_pct"),
+        _value("requests", "requests"),
+        ("of the grid's", share("grid_requests")),
+        ("… up to twice the truth only", share("grid_requests_to_twice")),
+    ]
+    met = all(row["requests"] <= 0.5 * row["grid_requests"] for row in rows)
+    return (
+        f"{len(rows[0]['found'])} searches for each limit, seed {rows[0]['seed']}.\n\n"
+        + _table(rows, ("TTFT p95 ≤",), columns)
+        + f"\n\nWanted: at most half of the grid's requests: {'met' if met else '**missed**'}."
+    )
+
+
 _TABLES: dict[str, Callable[[list[Row]], str]] = {
     "accuracy": _accuracy,
     "busy": _plain,
@@ -338,4 +398,6 @@ _TABLES: dict[str, Callable[[list[Row]], str]] = {
     "endurance": _endurance,
     "peers": _peers,
     "live": _live,
+    "coverage": _coverage,
+    "economy": _economy,
 }

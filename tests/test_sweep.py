@@ -62,11 +62,24 @@ def test_a_level_is_left_once_it_is_precise_enough(
 
 
 @pytest.mark.quick
+def test_a_level_is_not_left_while_it_drifts() -> None:
+    sweep = Sweep(Load.of((4,)))
+    sweep.next()
+    drifting = {**point(4, 10, width=0.01), "drifts": True}
+    assert not sweep.may_leave(drifting)
+    assert sweep.may_leave({**drifting, "window_s": 60})
+    told = Sweep(Load.of((4,), seconds=10, precision=0.1))
+    told.next()
+    assert told.may_leave(drifting), "somebody said how long"
+
+
+@pytest.mark.quick
 def test_a_search_leaves_a_level_once_it_is_sure_of_it() -> None:
     sweep = Sweep(Load.of("auto-8"), limited=True)
     sweep.next()
     assert sweep.may_leave(point(1, 5, sure=True))
     assert not sweep.may_leave(point(1, 9, width=0.01, sure=False))
+    assert not sweep.may_leave({**point(1, 5, sure=True), "n": 4}), "users fall into step"
     assert 0 < sweep.fraction(1.0, 5.0) < 0.5
     kept = [point(1, 5, sure=True)]
     assert sweep.next(kept) == {

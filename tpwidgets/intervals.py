@@ -1,10 +1,15 @@
 """Percentiles and rates with 95 % intervals: order statistics, and the block bootstrap's variance.
 
+How often they cover the truth, ``python -m benchmarks coverage`` tells.
+
 Sources: Hahn & Meeker, *Statistical Intervals* (1991), section 5.2; Woodruff, "Confidence intervals
 for medians and other position measures", JASA 47 (1952); Künsch, "The jackknife and the bootstrap
 for general stationary observations", Ann. Stat. 17 (1989); Politis & White, "Automatic block-length
 selection for the dependent bootstrap", Econometric Reviews 23 (2004), with the correction of
-Patton, Politis & White (2009).
+Patton, Politis & White (2009); Meketon & Schmeiser, "Overlapping batch means: something for
+nothing?", Proc. Winter Simulation Conf. (1984); Kish, *Survey Sampling* (1965), section 8.2, on how
+many independent values dependent ones are worth; Heidelberger & Lewis, "Quantile estimation in
+dependent sequences", Oper. Res. 32 (1984).
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -38,6 +43,22 @@ MIN_TURNS = 2.9
 """From about three turns on, a rate's interval is taken from how they differ."""
 
 
+BLOCK_TURNS = 2
+"""Where requests depend on each other, blocks are as long as so many of them, one after another."""
+
+INDEPENDENT = 1.0, inf
+"""What `dependence` says of independent values."""
+
+MIN_HALF = 10
+"""Fewer values than twice so many don't tell of a drift."""
+
+DRIFT = 3.0
+"""Halves that differ by so many standard errors drift."""
+
+EPS = 1e-9
+ONE_SIDED = 1.645
+"""The normal distribution's 95 % point."""
+
 _STUDENT: dict[float, float] = {1: 12.706, 2: 4.303, 3: 3.182}
 
 
@@ -65,22 +86,98 @@ def percentile_with_failures(values: Floats, failed: int, p: float) -> float | N
     return _at(np.sort(values), rank / max(values.size - 1, 1))
 
 
-def percentiles(values: Floats, ps: Sequence[float]) -> list[tuple[float | None, Interval]]:
-    """Give percentiles `ps` (0 to 1) of independent `values`, shape (n,), with 95 % intervals.
+def percentiles(
+    values: Floats, ps: Sequence[float], at_once: float = 0.0
+) -> list[tuple[float | None, Interval]]:
+    """Give percentiles `ps` (0 to 1) of `values`, shape (n,), with 95 % intervals.
 
     An interval runs between two order statistics, whose ranks come from Binomial(n, p): it assumes
     no distribution and covers at least 95 % (Hahn & Meeker 1991, 5.2). It is (None, None) where no
     two order statistics cover 95 %: below n = 6 for the median, 59 for p95, 299 for p99.
+
+    Requests that were under way together share the engine's steps and its queue: they are worth
+    fewer independent ones (Kish 1965), whose ranks are taken then.
+
+    Parameters
+    ----------
+    at_once : float
+        How many requests were under way at once; `values` are then in the order of their ends.
+        0: they are independent.
     """
     ordered = np.sort(values)
+    n = ordered.size
+    overall = dependence(_ranked(values), at_once) if at_once else INDEPENDENT
     found: list[tuple[float | None, Interval]] = []
     for p in ps:
-        ranks = _ranks(ordered.size, p)
+        value = _at(ordered, p) if n else None
+        worth = n
+        if at_once and value is not None:
+            # what is slow may come together even where the rest doesn't
+            effect, degrees = max(overall, dependence((values <= value).astype(float), at_once))
+            worth = max(1, round(n / max(1.0, effect * (student(degrees) / Z) ** 2)))
+        ranks = _ranks(worth, p)
         interval: Interval = NONE
         if ranks is not None:
-            interval = float(ordered[ranks[0] - 1]), float(ordered[ranks[1] - 1])
-        found.append((_at(ordered, p) if ordered.size else None, interval))
+            low, high = (rank / (worth + 1) * (n + 1) for rank in ranks)
+            interval = float(ordered[floor(low + EPS) - 1]), float(ordered[ceil(high - EPS) - 1])
+        found.append((value, interval))
     return found
+
+
+def trend(values: Floats) -> bool:
+    """Tell whether values rise or fall from their first half to the second, beyond chance.
+
+    A rank-sum test (Mann & Whitney, Ann. Math. Statist. 18 (1947)), as of independent values, of
+    what Geweke (*Bayesian Statistics* 4, 1992) compares. Values that depend on each other seem to
+    drift more often: then too it is better to go on.
+    """
+    n, half = values.size, values.size // 2
+    if half < MIN_HALF:
+        return False
+    ranks = _ranked(values)
+    error = sqrt(float(ranks.var()) * (1 / half + 1 / (n - half)))
+    return abs(float(ranks[half:].mean() - ranks[:half].mean())) > DRIFT * error
+
+
+def _ranked(values: Floats) -> Floats:
+    """Return the ranks of values, those of equal ones averaged."""
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: Floats = (np.cumsum(counts) - (counts - 1) / 2)[which]
+    return ranks
+
+
+def dependence(x: Floats, at_once: float) -> tuple[float, float]:
+    """Tell how much larger the variance of a mean is than if `x` were independent.
+
+    That is the circular block bootstrap's (Künsch 1989) over the plain one. It is made up for what
+    blocks don't see, if values depend on each other while they overlap; and it is 1 where nothing
+    tells of a dependence, beyond chance.
+
+    Parameters
+    ----------
+    x : array of shape (n,)
+        One value for each request, in the order of their ends.
+    at_once : float
+        How many requests were under way at once.
+
+    Returns
+    -------
+    float, float
+        The ratio, at least 1; with how many degrees of freedom it was found (Meketon & Schmeiser
+        1984), +∞ where there is no dependence.
+    """
+    n = x.size
+    x = x - x.mean() if n else x
+    variance = float(x @ x) / max(n, 1)
+    if n < MIN_CLUSTERS or variance <= 0:
+        return INDEPENDENT
+    own = _block_length(x)
+    block = max(1, min(max(own, round(BLOCK_TURNS * at_once)), n // 3))
+    ratio = float(_block_means(x, block).var()) * block / variance
+    if own == 1 and ratio <= 1 + ONE_SIDED * sqrt(4 * block / (3 * n)):
+        return INDEPENDENT
+    ratio /= 1 - min(0.5, at_once / (3 * block))
+    return max(1.0, ratio), 1.5 * (n / block - 1)
 
 
 @lru_cache(maxsize=1024)
@@ -224,8 +321,7 @@ def rate_interval(counts_per_bin: ArrayLike, bin_s: float) -> Interval:
     if n < MIN_BINS or bin_s <= 0 or not counts.any():
         return NONE
     block = _block_length(counts)
-    total = np.concatenate(([0.0], np.cumsum(np.concatenate((counts, counts[: block - 1])))))
-    block_means = (total[block:] - total[:-block]) / block
+    block_means = _block_means(counts, block)
     mean = float(counts.mean())
     half = _half_width(n / block) * float(block_means.std())
     return max(0.0, mean - half) / bin_s, (mean + half) / bin_s
@@ -262,11 +358,47 @@ def turns_interval(
     return max(0.0, rate - half), rate + half
 
 
+def turn_rate_interval(
+    amounts: Floats, spans: Floats, users: int, rate: float, length_s: float
+) -> Interval:
+    """Give the 95 % interval of a rate from what each turn of a loop's users brought itself.
+
+    A user is always at its turn, so the rate is ``users × mean amount / mean span``: the variance
+    is that of a ratio over turns (Law 2015, section 9.5.3), as far as these depend on each other.
+
+    Parameters
+    ----------
+    amounts, spans : arrays of shape (turns of all users,)
+        What each turn brought, and how long it took, in seconds, in the order of their ends.
+    users : int
+        How many users they are of.
+    rate : float
+        The rate itself, per second.
+    length_s : float
+        How long was counted. (None, None) where fewer than three turns follow each other.
+    """
+    n = spans.size
+    if n <= users or length_s < MIN_TURNS * float(spans.mean()):
+        return NONE
+    residual = amounts - rate / users * spans
+    residual -= residual.mean()
+    ratio, degrees = dependence(residual, users)
+    variance = ratio * float(residual @ residual) * n / (n - 1)
+    half = student(min(degrees, n - 1)) * sqrt(variance) / length_s
+    return max(0.0, rate - half), rate + half
+
+
 def arrival_rate_interval(at: Floats, start: float, end: float) -> Interval:
     """Give the 95 % interval of the rate of what arrived `at` some seconds in [start, end]."""
     bin_s = (end - start) / BINS
     index = np.minimum(((at - start) / bin_s).astype(np.intp), BINS - 1)
     return rate_interval(np.bincount(index, minlength=BINS), bin_s)
+
+
+def _block_means(x: Floats, block: int) -> Floats:
+    """Return the means of all blocks of that length, `x` taken as a circle."""
+    total = np.concatenate(([0.0], np.cumsum(np.concatenate((x, x[: block - 1])))))
+    return (total[block:] - total[:-block]) / block
 
 
 def _half_width(blocks: float) -> float:
@@ -283,6 +415,8 @@ def student(degrees: float) -> float:
     v = degrees
     if v in _STUDENT:
         return _STUDENT[v]
+    if v == inf:
+        return Z
     return Z + (Z**3 + Z) / (4 * v) + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * v * v)
 
 

@@ -73,6 +73,21 @@ class Columns:
             return replace(self, _chosen=chosen)
         return Columns(self._samples, self._first + low, self._data[:, low:high])
 
+    def in_order(self) -> "Columns":
+        """Return them in the order in which they ended."""
+        at = self["ended_s"]
+        if (np.diff(at) >= 0).all():
+            return self
+        order = np.argsort(at, kind="stable")
+        return replace(self, _chosen=order if self._chosen is None else self._chosen[order])
+
+    @property
+    def at_once(self) -> float:
+        """How many of them were under way at once, on average (Little's law)."""
+        at = self["ended_s"]
+        span_s = float(at.max() - at.min()) if len(at) > 1 else 0.0
+        return float((at - self["sent_s"])[1:].sum()) / span_s if span_s > 0 else float(len(at))
+
     @property
     def samples(self) -> list[Sample]:
         """The samples themselves."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .arrivals import Floats, Grid, gaps, tokens_course
 from .intervals import (
@@ -17,6 +18,7 @@ from .intervals import (
     percentiles,
     pooled_percentiles,
     rate_interval,
+    trend,
 )
 from .ledger import CLIENT_LIMIT, OK, RATE_LIMITED, STOPPED, Columns, Ledger
 from .offered import offered, queue_grows
@@ -29,6 +31,7 @@ from .words import COLUMNS, PERCENTILES, POINT_DTYPES, is_whole, measured
 __all__ = ["COLUMNS", "operating_point", "precise_enough"]
 
 Row = dict[str, object]
+Masks = NDArray[np.bool_]
 
 ONE_TOKEN = 0.1
 """Chunks are tokens (and gaps inter-token latencies) where tokens_per_chunk is within 1 ± this."""
@@ -115,7 +118,7 @@ def _row(
     row |= _latencies(ok, row, provisional)
     if limits is not None:
         row |= assess(limits, ok, int(measured(row, "n_failed") or 0))
-        row |= _goodput(c if window.rate is None else None, ok, row, limits)
+        row |= _goodput(c, row, limits, window)
     if window.rate is not None:
         row |= offered(c, ended, ok, window, start, known, provisional=provisional)
     row["queue_grows"] = bool(window.rate) and not provisional and queue_grows(c, start, end)
@@ -185,7 +188,7 @@ def _rates(
     if len(ok) and until > since:
         # where tokens stream, an open window is judged by these, not by its requests
         by_tokens = provisional and bool(ok["chunks"].any())
-        out |= _completions(c if users else None, ok["ended_s"], since, until, by_tokens)
+        out |= _completions(c, c["status"] == OK, since, until, window, by_tokens=by_tokens)
         out |= _items(ok, out)
     if known is None:
         return out
@@ -206,7 +209,7 @@ def _rates(
         bins = min(BINS, int(length / Grid.STEP_S))
         counts = np.diff(course(np.linspace(since, until, max(bins, 1) + 1)))
         tokens = float(counts.sum())
-        interval = by_turns(c, since, until, tokens, course) if users else NONE
+        interval = by_turns(c, c.tokens(per_chunk), since, until, tokens / length, users=users)
         if interval == NONE:
             interval = rate_interval(counts, length / max(bins, 1))
         out |= _cell("output_tps", tokens / length, interval)
@@ -221,27 +224,26 @@ def _rates(
 
 
 def _completions(
-    c: Columns | None, ends: Floats, since: float, until: float, by_tokens: bool, name: str = "rps"
-) -> Row:
-    """Count requests; `c`: those whose users' turns tell the interval, if there are users."""
-    ends = np.sort(ends[(ends > since) & (ends <= until)])
-    interval = NONE
-    if not by_tokens and c is not None:
-        interval = by_turns(
-            c, since, until, ends.size, lambda at: np.searchsorted(ends, at + EDGE_S)
-        )
-    if not by_tokens and interval == NONE:
-        interval = arrival_rate_interval(ends, since, until)
-    return _cell(name, ends.size / (until - since), interval)
+    c: Columns, which: Masks, since: float, until: float, window: Window, name: str = "rps",
+    *, by_tokens: bool = False,
+) -> Row:  # fmt: skip
+    """Count those requests that `which` says."""
+    ends = c["ended_s"][which & (c["ended_s"] > since) & (c["ended_s"] <= until)]
+    rate, interval = ends.size / (until - since), NONE
+    if not by_tokens:
+        interval = by_turns(c, which.astype(float), since, until, rate, users=window.rate is None)
+        if interval == NONE:
+            interval = arrival_rate_interval(ends, since, until)
+    return _cell(name, rate, interval)
 
 
-def _goodput(c: Columns | None, ok: Columns, row: Row, limits: Limits) -> Row:
+def _goodput(c: Columns, row: Row, limits: Limits, window: Window) -> Row:
     """Count the requests that meet the limits, over the same span as the other rates."""
     since, until = measured(row, "rates_start_s"), measured(row, "rates_end_s")
     if since is None or until is None or until <= since:
         return {}
-    good = ok.where(limits.good(ok))["ended_s"]
-    return _completions(c, good, since + EDGE_S, until + EDGE_S, False, "goodput_rps")
+    good = (c["status"] == OK) & limits.good(c)
+    return _completions(c, good, since + EDGE_S, until + EDGE_S, window, "goodput_rps")
 
 
 def _items(ok: Columns, row: Row) -> Row:
@@ -258,12 +260,16 @@ def _items(ok: Columns, row: Row) -> Row:
 
 def _latencies(ok: Columns, row: Row, provisional: bool) -> Row:
     out: Row = {}
+    ok = ok.in_order()
     for name in ("ttft", "ttfo", "tpot", "e2e"):
         labels = LIVE.get(name, ()) if provisional else tuple(PERCENTILES)
-        found = percentiles(_known(ok[f"{name}_ms"]), [PERCENTILES[label] for label in labels])
+        found = percentiles(
+            _known(ok[f"{name}_ms"]), [PERCENTILES[label] for label in labels], ok.at_once
+        )
         for label, (value, interval) in zip(labels, found, strict=True):
             out |= _cell(f"{name}_{label}_ms", value, interval)
     ttft, e2e = _known(ok["ttft_ms"]), _known(ok["e2e_ms"])
+    out["drifts"] = trend(ttft if ttft.size else e2e)
     for label, p in PERCENTILES.items():
         out[f"ttft_{label}_firm"] = firm(ttft.size, p)
     # Fast is short: the speed's lower bound is the time's upper one.

@@ -36,9 +36,11 @@ def offered(
     delay_ms = (ended["dispatched_s"] - ended["scheduled_s"]) * 1000
     out["sched_delay_p99_ms"] = percentile(delay_ms[~np.isnan(delay_ms)], 0.99)
     labels = ("p50", "p95") if provisional else tuple(PERCENTILES)
+    ok = ok.in_order()
     for name in ("ttft", "e2e"):
         ms = ok[f"{name}_ms"] + ok["late_ms"]
-        found = percentiles(ms[~np.isnan(ms)], [PERCENTILES[label] for label in labels])
+        ps = [PERCENTILES[label] for label in labels]
+        found = percentiles(ms[~np.isnan(ms)], ps, ok.at_once)
         for label, (value, (low, high)) in zip(labels, found, strict=True):
             column = f"{name}_from_scheduled_{label}_ms"
             out |= {column: value, f"{column}_lo": low, f"{column}_hi": high}

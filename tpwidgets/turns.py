@@ -1,12 +1,9 @@
 """Whole turns of a closed loop's users, which rates are counted over; until when all is known."""
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
 from .arrivals import Floats
-from .intervals import Interval, turns_interval
+from .intervals import NONE, Interval, turn_rate_interval
 from .ledger import STOPPED, Columns
 from .samples import Window
 
@@ -64,15 +61,44 @@ def known_until(c: Columns, start: float, end: float, window: Window) -> float |
 
 
 def by_turns(
-    c: Columns, since: float, until: float, total: float, course: Callable[[Floats], Any]
+    c: Columns, amounts: Floats, since: float, until: float, rate: float, *, users: bool
 ) -> Interval:
-    """Take a rate's interval from how much came, by its `course`, in each turn of each user."""
-    at, slots = c["ended_s"], c["slot"]
-    inside = (at >= since - 2 * EDGE_S) & (at <= until) & (c["status"] != STOPPED)
-    at, slots = at[inside], slots[inside]
-    order = np.lexsort((at, slots))
-    at, slots = at[order], slots[order]
-    same = slots[1:] == slots[:-1]
-    amounts, spans = np.diff(course(at))[same], np.diff(at)[same]
-    users = np.unique(slots[1:][same]).size
-    return turns_interval(amounts, spans, users, total / (until - since), until - since)
+    """Take a rate's interval from what each turn of each user brought, and how long it took.
+
+    The middle is the rate if each turn's amount came evenly over it: then it makes no difference
+    where turns are cut off. The interval reaches to `rate`, which was counted, where it must.
+
+    Parameters
+    ----------
+    amounts : array of shape (samples,)
+        What each sample of `c` brought.
+    since, until : float
+        The span that is counted over; s on the worker's clock.
+    rate : float
+        What was counted, per second.
+    users : bool
+        Whether there are any; where not, what ends takes turns: each from one end to the next.
+    """
+    sent, ended, slots, amounts = (
+        column[c["status"] != STOPPED] for column in (c["sent_s"], c["ended_s"], c["slot"], amounts)
+    )
+    if not users:
+        slots = np.zeros(ended.size)
+    order = np.lexsort((ended, slots))
+    sent, ended, slots, amounts = (x[order] for x in (sent, ended, slots, amounts))
+    same = np.append(False, slots[1:] == slots[:-1])
+    # a user who pauses after a failure is still at that turn
+    begun = np.where(same, np.roll(ended, 1), sent)
+    spans = np.maximum(ended - begun, EDGE_S)
+    inside = np.flatnonzero((ended > since + 2 * EDGE_S) & (ended <= until))
+    if not inside.size:
+        return NONE
+    inside = inside[np.argsort(ended[inside], kind="stable")]
+    length = until - since
+    # how much of each turn lies between
+    shares = np.minimum(begun + spans, until) - np.maximum(begun, since)
+    even = float((amounts * np.maximum(shares, 0.0) / spans).sum()) / length
+    lo, hi = turn_rate_interval(
+        amounts[inside], spans[inside], np.unique(slots[inside]).size, even, length
+    )
+    return NONE if lo is None or hi is None else (min(lo, rate), max(hi, rate))

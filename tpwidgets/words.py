@@ -81,6 +81,7 @@ _POINT: dict[str, tuple[str, str]] = {
     "rate": ("float64", "open loop: requests/s that were to be sent; empty in a closed loop"),
     "sent_rps": ("float64", "open loop: requests that were sent in the window / its length"),
     "queue_grows": ("bool", "open loop: whether more and more were in flight: no steady state"),
+    "drifts": ("bool", "whether TTFT (or, without one, E2E latency) rose or fell over the window"),
     "n": ("int64", "requests that ended well inside the window; the percentiles pool these"),
     "n_failed": ("int64", "requests that failed inside the window (stopped ones apart)"),
     "n_stopped": ("int64", "requests that the user or the end of the run cut short"),

@@ -11,6 +11,10 @@ from ..search import Search
 _SEARCHED = 10
 """About so many levels a search measures."""
 
+_JUDGED_TURNS = 5
+"""A search judges a level by so many requests of each user: it takes some until they have fallen
+into step, and wait for each other."""
+
 
 class Sweep:
     """Walks the levels of a load, or searches for them; tells how much is left.
@@ -86,6 +90,7 @@ class Sweep:
         where limits are searched for, once it is sure whether it keeps them; at the latest after
         `Load.MAX_SECONDS` (`PRECISE_SECONDS` where somebody asked for a precision). But not before
         it has counted `Load.enough` requests; a slow server gets up to six times as long for those.
+        Nor while TTFT drifts, for up to `PRECISE_SECONDS`: users of a closed loop fall into step.
         """
         level, load = self.level, self._load
         if not load.adaptive or level is None or point[load.axis] != level:
@@ -94,9 +99,12 @@ class Sweep:
         longest = self._longest_s
         if span < min(Load.MIN_SECONDS, longest):
             return False
-        if ended < load.enough(level):
+        judged = self._search is not None and self._limited
+        if ended < max(load.enough(level), level * _JUDGED_TURNS * judged):
             return bool(span >= 6 * longest)
-        if self._search is not None and self._limited:
+        if point.get("drifts") and load.axis == "concurrency" and load.seconds is None:
+            return bool(span >= Load.PRECISE_SECONDS)
+        if judged:
             return bool(span >= longest or point["limits_sure"])
         return bool(span >= longest or precise_enough(point, load.precision or PRECISION))
 

@@ -1,0 +1,65 @@
+"""Intervals cover the truth; a part of ``python -m benchmarks coverage`` that takes no time."""
+
+from typing import Any
+
+import numpy as np
+from virtual import steady_run
+
+from benchmarks.coverage import Searched, told
+from benchmarks.virtual import Level
+from tpwidgets.intervals import dependence, percentiles, trend
+from tpwidgets.loads import Load
+from tpwidgets.metrics import operating_point
+
+
+def test_percentiles_of_requests_that_share_their_steps() -> None:
+    """Each value is the mean of eight steps, seven of which it shares with the next."""
+    rng = np.random.default_rng(1)
+    alone, known = 0, 0
+    for _ in range(200):
+        values = np.convolve(rng.normal(size=167), np.ones(8), "valid")
+        for at_once, hits in ((0.0, "alone"), (8.0, "known")):
+            ((_, (lo, hi)),) = percentiles(values, [0.5], at_once)
+            alone += hits == "alone" and lo <= 0 <= hi
+            known += hits == "known" and lo <= 0 <= hi
+    assert alone < 130
+    assert 184 <= known <= 200
+
+
+def test_what_is_independent_loses_nothing() -> None:
+    rng = np.random.default_rng(2)
+    series = [rng.exponential(size=150) for _ in range(200)]
+    assert sum(dependence(values, 8.0)[0] == 1.0 for values in series) > 140
+    assert sum(trend(values) for values in series) <= 3
+    assert trend(series[0] + np.linspace(0, 2, 150))
+    assert not trend(np.ones(100))
+
+
+def test_rates_of_users_who_know_nothing_of_each_other() -> None:
+    """A quarter of their turns takes three times as long."""
+    load = Load.of(8)
+    points: list[Any] = []
+    for seed in range(60):
+        level = Level("bimodal", load, 8, seed)
+        points.append(level.point(level.settled() + 10.0))
+    turn_s = 0.25 * (0.400 + 63 * 0.025) + 0.75 * (0.120 + 63 * 0.010)
+    for name, true in (("rps", 8 / turn_s), ("output_tps", 8 * 64 / turn_s)):
+        covered, width, given = told(name, true, points)
+        assert given == 100
+        assert covered >= 90
+        assert width < 15
+
+
+def test_turns_that_are_all_alike_leave_no_doubt_wherever_they_are_cut_off() -> None:
+    run = steady_run({16: 1.0}, 64, 32, ttft_s=0.2)
+    point = operating_point(run.samples, run.windows[0])
+    assert point["rps_lo"] <= 16 <= point["rps_hi"]
+    assert point["rps_hi"] - point["rps_lo"] < 0.5
+
+
+def test_a_search_finds_the_level_at_a_fraction_of_a_grids_requests() -> None:
+    found = Searched(300, 1)
+    at, sure, surely_not, used = found.search(1)
+    assert 12 <= at <= 15
+    assert sure <= 13 < surely_not
+    assert used < 1500  # of a grid's 30,000
