@@ -7,7 +7,8 @@ from virtual import steady_run
 
 from benchmarks.coverage import Searched, told
 from benchmarks.virtual import Level
-from tpwidgets.intervals import dependence, percentiles, trend
+from tpwidgets.dependence import dependence, trend
+from tpwidgets.intervals import percentiles
 from tpwidgets.loads import Load
 from tpwidgets.metrics import operating_point
 

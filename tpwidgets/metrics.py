@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrivals import Floats, Grid, gaps, tokens_course
+from .dependence import trend
 from .intervals import (
     BINS,
     NONE,
@@ -18,7 +19,6 @@ from .intervals import (
     percentiles,
     pooled_percentiles,
     rate_interval,
-    trend,
 )
 from .ledger import CLIENT_LIMIT, OK, RATE_LIMITED, STOPPED, Columns, Ledger
 from .offered import offered, queue_grows
