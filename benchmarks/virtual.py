@@ -194,7 +194,7 @@ class Level:
 
 def stopped(level: Level, sweep: Sweep, limits: Limits | None = None) -> float:
     """Go on until the sweep would leave the level; return when that was."""
-    end = level.settled()
+    end = level.settled() + POLL_S * int(Load.MIN_SECONDS / POLL_S)  # none is left before that
     while True:
         end += POLL_S
         level.run(end)
