@@ -210,7 +210,7 @@ def test_the_dashboard_asks_once_and_again_only_for_more(public: Server) -> None
         assert asked(explorer) == "", "it was agreed to"
         assert begun(explorer)
 
-        explorer.controls.concurrency.box.value = "34"
+        explorer.controls.loads.take({"concurrency": 34})
         explorer.measure()
         assert "up to 34 requests" in asked(explorer)
     finally:
@@ -222,7 +222,7 @@ def test_a_question_that_was_overtaken_by_smaller_settings_is_withdrawn(public: 
     try:
         explorer.measure()
         assert asked(explorer)
-        explorer.controls.concurrency.box.value = "2"
+        explorer.controls.loads.take({"concurrency": 2})
         explorer.measure()
         assert asked(explorer) == ""
         assert begun(explorer)
@@ -234,7 +234,7 @@ def test_settings_that_grew_behind_the_question_are_asked_for_again(public: Serv
     explorer = dashboard(public.url, concurrency=33)
     try:
         explorer.measure()
-        explorer.controls.concurrency.box.value = "64"
+        explorer.controls.loads.take({"concurrency": 64})
         explorer._question._yes.click()
         assert "up to 64 requests" in asked(explorer)
         assert posts(public) == 0
