@@ -203,12 +203,16 @@ def test_tooltips_tell_all():
 
 def test_states_are_told_by_shape_and_words():
     rows = [
-        point(1, ttft_p95_firm=False), point(2, provisional=True), point(4, client_limited=True),
+        point(1, n=60, ttft_p95_firm=False), point(2, provisional=True),
+        point(4, client_limited=True), point(8, n=12, ttft_p50_firm=False),
         FAILED,
     ]  # fmt: skip
     text = " ".join(told(overview_spec(rows), "TTFT"))
-    for words in ("too few requests to be firm", "still running", "limited by the client"):
+    few = "too few requests to be firm (n = 60, 200 needed for p95)"
+    for words in (few, "still running", "limited by the client"):
         assert f"state: {words}" in text
+    few = "too few requests to be firm (n = 12, 20 needed for p50)"
+    assert sum(f"state: {few}" in text for text in told(overview_spec(rows))) == 2  # per user too
     assert "state: all requests failed; 12 of 12: timeout" in text
     subtitle = overview_spec(rows)["title"]["subtitle"][0]
     assert all(word in subtitle for word in ("Hollow", "Diamond", "Grey square", "Cross"))

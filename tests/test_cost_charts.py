@@ -66,7 +66,7 @@ def test_against_what_people_wait() -> None:
     spec = cost_chart_spec(cost_rows(POINTS, [OWN, API]), "ttft")
     texts = told(spec)
     assert any(
-        "own, concurrency 4" in text and "TTFT p95: 200 ms" in text and "too few" in text
+        "own, concurrency 4" in text and "TTFT p95: 200 ms" in text and "200 needed for p95" in text
         for text in texts
     )
     scene = json.dumps(vl_convert.vegalite_to_scenegraph(spec))

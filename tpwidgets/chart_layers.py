@@ -8,6 +8,8 @@ only, and break where one is missing.
 from collections.abc import Mapping
 from typing import Any
 
+from .words import PERCENTILES
+
 Spec = dict[str, Any]
 
 # Both hues keep 3:1 against white and against JupyterLab's dark grey, and stay apart for every
@@ -357,10 +359,26 @@ def state_index(firm: str) -> str:
     )
 
 
+_FIRM_FROM = ", ".join(f"{label}: {round(10 / (1 - p))}" for label, p in PERCENTILES.items())
+
+
+def state_told(percentile: str = "(datum.series || 'p50')") -> str:
+    """Write a Vega expression for a point's state in words, and what there is to know about it.
+
+    Parameters
+    ----------
+    percentile
+        A Vega expression: of which percentile the point is.
+    """
+    enough = f"({{{_FIRM_FROM}}})[{percentile}] + ' needed for ' + {percentile}"
+    few = f"datum.state === 1 ? ' (n = ' + {number('n')} + ', ' + {enough} + ')' : ''"
+    return f"{pick('name')} + ({few}) + (datum.note ? '; ' + datum.note : '')"
+
+
 _TELL = {
     "title": f"(datum.run ? datum.run + ': ' : '') + ({LEVEL_NAMED})",
     "value": "datum.what",
-    "state": f"{pick('name')} + (datum.note ? '; ' + datum.note : '')",
+    "state": state_told(),
     "requests": f"{number('n')} + ', failed ' + {number('n_failed')}"
     " + (datum.error_rate > 0 ? ' (' + format(datum.error_rate, '.1%') + ')' : '')",
     "limits": "!isValid(datum.limits_hold) ? 'none set' : (datum.limits_hold ? 'kept'"

@@ -16,6 +16,7 @@ from .chart_layers import (
     params,
     pick,
     state_index,
+    state_told,
     texts,
     y_axis,
 )
@@ -157,7 +158,7 @@ def _fields(column: str, waiting: str, by_wait: bool) -> list[Spec]:
         "tell cost": f"'$' + {number('v')} + ({bounded} ? ' (95 %: $' + {interval} + ')' : '')",
         f"tell {_LATENCY[waiting]}": number(waiting, " ms"),
         "tell per user": f"{number('user_tps_p50')} + ' tokens/s'",
-        "tell state": f"{pick('name')} + (datum.note ? '; ' + datum.note : '')",
+        "tell state": state_told("'p95'" if "p95" in waiting else "'p50'"),
         "tell assumes": "datum.assumption",
     }
     return [{"calculate": expression, "as": name} for name, expression in fields.items()]
