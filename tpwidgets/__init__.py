@@ -19,6 +19,7 @@ _HOME = {
     "break_even": "breakeven",
     "load": "store",
     "measure": "api",
+    "pool": "repeats",
     "run_sync": "nesting",
     "self_check": "selfcheck",
     "simulate": "simulator",
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from .kpi import answer_for as answer_for
     from .measurement import Measurement as Measurement
     from .nesting import run_sync as run_sync
+    from .repeats import pool as pool
     from .run import Run as Run
     from .selfcheck import self_check as self_check
     from .simulator import simulate as simulate

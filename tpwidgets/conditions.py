@@ -111,7 +111,9 @@ def one_line(conditions: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     if late:
         parts.append(f"stamped by the {stamp}, ±{max(max(late), 0.001):.2g} ms")
     parts.append(f"tpwidgets {c.get('tpwidgets')}, Python {c.get('python')}")
-    parts.append(str(c.get("date", ""))[:16].replace("T", " "))
+    dates = [str(date)[:16].replace("T", " ") for date in c.get("dates", [c.get("date", "")])]
+    several = f"{len(dates)} runs, {min(dates)} to {max(dates)}"
+    parts.append(several if len(dates) > 1 else dates[0])
     return " · ".join(part for part in parts if part)
 
 

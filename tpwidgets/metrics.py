@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from .arrivals import Floats, Grid, gaps, tokens_course
 from .dependence import trend
+from .drift import drift_notes
 from .intervals import (
     BINS,
     NONE,
@@ -22,6 +23,7 @@ from .intervals import (
 )
 from .ledger import CLIENT_LIMIT, OK, RATE_LIMITED, STOPPED, Columns, Ledger
 from .offered import offered, queue_grows
+from .pooled import pooled_rates, unlike, within
 from .samples import Sample, Window
 from .slo import Limits, assess
 from .turns import EDGE_S, OPENING_SHARE, by_turns, known_until, whole_turns
@@ -68,6 +70,8 @@ def operating_point(
     * While the window is open (`provisional`), requests in flight aren't samples yet; token rates
       then end where the first slot's knowledge ends, or they would be too low, and are counted to
       20 ms. What nobody looks at so early (gaps, p99, the intervals of rps) is left out.
+    * A window of repeats (`Window.parts`) pools the requests of all its parts; its rates are all
+      that these counted over all the time they took (`pooled_rates`).
 
     Parameters
     ----------
@@ -99,14 +103,14 @@ def _row(
     ledger: Ledger, c: Columns, window: Window, provisional: bool, limits: Limits | None
 ) -> Row:
     start, end = window.start_s + EDGE_S, window.end_s + EDGE_S
-    ended = c.where((c["ended_s"] > start) & (c["ended_s"] <= end))
+    ended = c.where(within(window, c["ended_s"]))
     ok = ended.where(ended["status"] == OK)
     row: Row = dict.fromkeys(POINT_DTYPES)
     row |= {
         "concurrency": window.concurrency,
         "window_start_s": float(window.start_s),
         "window_end_s": float(window.end_s),
-        "window_s": float(window.end_s - window.start_s),
+        "window_s": float(window.length_s),
         "in_flight_mean": window.in_flight_mean or None,
         "client_error_p99_ms": percentile(ended["client_error_ms"], 0.99),
         "provisional": provisional,
@@ -114,14 +118,22 @@ def _row(
     row |= _outcomes(ended)
     row |= _usage(ok, ended)
     known = known_until(c, start, end, window) if provisional else end
-    row |= _rates(ledger, c, ok, (start, known, end), window, provisional)
-    row |= _latencies(ok, row, provisional)
+    parts = [_row(ledger, c, part, provisional, limits) for part in window.parts]
+    if parts:
+        row, known = row | pooled_rates(parts), None
+    else:
+        row |= _rates(ledger, c, ok, (start, known, end), window, provisional)
+        row["queue_grows"] = bool(window.rate) and not provisional and queue_grows(c, start, end)
+    at_once = ok.at_once
+    if parts:  # none was under way between them
+        at_once *= (window.end_s - window.start_s) / window.length_s
+    row |= _latencies(ok, row, at_once, provisional)
     if limits is not None:
         row |= assess(limits, ok, int(measured(row, "n_failed") or 0))
-        row |= _goodput(c, row, limits, window)
+        if not parts:
+            row |= _goodput(c, row, limits, window)
     if window.rate is not None:
-        row |= offered(c, ended, ok, window, start, known, provisional=provisional)
-    row["queue_grows"] = bool(window.rate) and not provisional and queue_grows(c, start, end)
+        row |= offered(c, ended, ok, window, start, known, at_once, provisional=provisional)
     row |= _ttft_parts(ok)
     if not provisional:
         row |= _gaps(ok, row)
@@ -131,6 +143,9 @@ def _row(
     row["client_limited"], row["note"] = judge(
         row, failed.samples, unsent.samples, window, _gap_ms(ok, row), late_ms
     )
+    if not provisional:
+        drifts = [] if row["queue_grows"] else drift_notes(ok, window)
+        row["note"] = "; ".join(filter(None, (str(row["note"]), *unlike(parts), *drifts)))
     return row
 
 
@@ -258,13 +273,13 @@ def _items(ok: Columns, row: Row) -> Row:
     return out
 
 
-def _latencies(ok: Columns, row: Row, provisional: bool) -> Row:
+def _latencies(ok: Columns, row: Row, at_once: float, provisional: bool) -> Row:
     out: Row = {}
     ok = ok.in_order()
     for name in ("ttft", "ttfo", "tpot", "e2e"):
         labels = LIVE.get(name, ()) if provisional else tuple(PERCENTILES)
         found = percentiles(
-            _known(ok[f"{name}_ms"]), [PERCENTILES[label] for label in labels], ok.at_once
+            _known(ok[f"{name}_ms"]), [PERCENTILES[label] for label in labels], at_once
         )
         for label, (value, interval) in zip(labels, found, strict=True):
             out |= _cell(f"{name}_{label}_ms", value, interval)

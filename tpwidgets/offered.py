@@ -17,7 +17,7 @@ BEYOND_CHANCE = 2.0
 
 def offered(
     c: Columns, ended: Columns, ok: Columns, window: Window, start: float, known: float | None,
-    *, provisional: bool,
+    at_once: float, *, provisional: bool,
 ) -> dict[str, object]:  # fmt: skip
     """Return the columns of an open loop's point.
 
@@ -27,6 +27,8 @@ def offered(
         All requests, those that ended inside the window, and well.
     start, known : float
         When counting began, and until when all is known; s on the worker's clock.
+    at_once : float
+        How many requests were under way at once.
     """
     out: dict[str, object] = {"rate": window.rate}
     out["concurrency"] = max(1, round(window.in_flight_mean))
@@ -40,7 +42,7 @@ def offered(
     for name in ("ttft", "e2e"):
         ms = ok[f"{name}_ms"] + ok["late_ms"]
         ps = [PERCENTILES[label] for label in labels]
-        found = percentiles(ms[~np.isnan(ms)], ps, ok.at_once)
+        found = percentiles(ms[~np.isnan(ms)], ps, at_once)
         for label, (value, (low, high)) in zip(labels, found, strict=True):
             column = f"{name}_from_scheduled_{label}_ms"
             out |= {column: value, f"{column}_lo": low, f"{column}_hi": high}

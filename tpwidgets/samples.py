@@ -160,3 +160,20 @@ class Window:
     known_s: float | None = None
     """Open loop, while the window is open: when the oldest request in flight was sent, before which
     all is known."""
+    parts: "tuple[Window, ...]" = ()
+    """The windows that were pooled into this one, one after the other on the same clock, if it is
+    of repeats."""
+
+    def __post_init__(self) -> None:
+        # a message or a file has them as plain values
+        self.parts = tuple(p if isinstance(p, Window) else Window(**p) for p in self.parts)
+
+    @property
+    def spans(self) -> "tuple[Window, ...]":
+        """The windows in which counting took place: its parts, or itself."""
+        return self.parts or (self,)
+
+    @property
+    def length_s(self) -> float:
+        """How long counting took, in all."""
+        return sum(span.end_s - span.start_s for span in self.spans)

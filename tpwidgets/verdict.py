@@ -68,7 +68,7 @@ def judge(
     if reasons:
         notes.append("the client was the limit: " + ", ".join(reasons))
     if row.get("queue_grows"):
-        answered = (n + failed) / (window.end_s - window.start_s)
+        answered = (n + failed) / window.length_s
         notes.append(
             f"not a steady state: {count(measured(row, 'sent_rps'))} requests/s arrive, "
             f"{count(answered)} are answered"
