@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Endpoint": "endpoints",
     "Explorer": "widgets",
+    "Grid": "grid",
     "Key": "keys",
     "Measurement": "measurement",
     "Price": "cost",
@@ -24,6 +25,7 @@ _HOME = {
     "self_check": "selfcheck",
     "simulate": "simulator",
     "start": "api",
+    "sweep": "grid",
     "use_case": "use_cases",
     "EndpointError": "errors",
     "MeasurementError": "errors",
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from .errors import MeasurementError as MeasurementError
     from .errors import SettingsError as SettingsError
     from .errors import TpwidgetsError as TpwidgetsError
+    from .grid import Grid as Grid
+    from .grid import sweep as sweep
     from .keys import Key as Key
     from .kpi import answer_for as answer_for
     from .measurement import Measurement as Measurement

@@ -165,11 +165,15 @@ def measure(endpoint: "str | Endpoint", *, progress: bool | None = None, **setti
     EndpointError, MeasurementError
         If nothing could be measured; the message says what to do.
     """
+    return waited(start(endpoint, **settings), progress)
+
+
+def waited(measurement: Measurement, progress: bool | None, which: str = "") -> Run:
+    """Show how far a measurement is until it has ended, or is interrupted; return its run."""
     from .progress import shown
 
-    measurement = start(endpoint, **settings)
     try:
-        with shown(measurement, progress):
+        with shown(measurement, progress, which):
             return measurement.wait()
     except KeyboardInterrupt:
         measurement.stop()

@@ -19,8 +19,10 @@ AUTO_CONCURRENCY = 256
 """How far a search goes that isn't told."""
 
 
-def levels(value: int | Iterable[int] | str) -> tuple[int, ...]:
-    """Return the concurrency levels that `value` means.
+def levels(
+    value: int | Iterable[int] | str, name: str = "concurrency", most: int = MAX_CONCURRENCY
+) -> tuple[int, ...]:
+    """Return the levels that `value` means, of concurrency or another setting.
 
     Parameters
     ----------
@@ -30,16 +32,14 @@ def levels(value: int | Iterable[int] | str) -> tuple[int, ...]:
     Raises
     ------
     SettingsError
-        For anything but whole numbers from 1 to `MAX_CONCURRENCY`.
+        For anything but whole numbers from 1 to `most`.
     """
     if isinstance(value, str):
-        value = _parse(value)
+        value = _parse(value, name, most)
     items = list(value) if isinstance(value, Iterable) else [value]
     if not items:
-        raise SettingsError(
-            "concurrency is empty: give at least one level, such as 1 or (1, 4, 16)."
-        )
-    return tuple(dict.fromkeys(whole("concurrency", item, 1, MAX_CONCURRENCY) for item in items))
+        raise SettingsError(f"{name} is empty: give at least one level, such as 1 or (1, 4, 16).")
+    return tuple(dict.fromkeys(whole(name, item, 1, most) for item in items))
 
 
 def doublings(low: Number, high: Number) -> tuple[Number, ...]:
@@ -53,20 +53,20 @@ def doublings(low: Number, high: Number) -> tuple[Number, ...]:
     return tuple(steps)
 
 
-def _parse(text: str) -> list[int]:
+def _parse(text: str, name: str, most: int) -> list[int]:
     span = re.fullmatch(r"\s*(\d{1,9})\s*(?:-|–|\.\.|to|:)\s*(\d{1,9})\s*", text)
     if span:
         low, high = int(span[1]), int(span[2])
-        whole("concurrency", low, 1, MAX_CONCURRENCY)
-        whole("concurrency", high, 1, MAX_CONCURRENCY)
+        whole(name, low, 1, most)
+        whole(name, high, 1, most)
         if high < low:
-            raise SettingsError(f"concurrency {text.strip()!r} runs backwards: write {high}-{low}.")
+            raise SettingsError(f"{name} {text.strip()!r} runs backwards: write {high}-{low}.")
         return list(doublings(low, high))
     try:
         return [int(part) for part in re.split(r"[,;\s]+", text.strip()) if part]
     except ValueError:
         raise SettingsError(
-            f"concurrency {text.strip()!r} is not understood: write 1-64 or 1, 4, 16."
+            f"{name} {text.strip()!r} is not understood: write 1-64 or 1, 4, 16."
         ) from None
 
 

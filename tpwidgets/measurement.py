@@ -128,6 +128,11 @@ class Measurement:
         return self._future.done()
 
     @property
+    def cut_short(self) -> str:
+        """Say that it ended at its spending limit; "" if it did not."""
+        return self._state.cut_short
+
+    @property
     def busy(self) -> float:
         """How many cores the workers used of late, at the most."""
         return self._fleet.busy if self._fleet is not None else 0.0

@@ -1,6 +1,7 @@
 """What a measurement will send, and whether someone else's machine must be asked for it first."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
@@ -85,6 +86,19 @@ class Outlook:
             "up to" if load.requests and load.seconds else "about" if by_time else "at least",
         )
 
+    @classmethod
+    def sum(cls, outlooks: "Sequence[Outlook]") -> "Outlook":
+        """Add up what is sent one after the other."""
+        usd = [outlook.usd for outlook in outlooks if outlook.usd is not None]
+        kinds = {outlook.how for outlook in outlooks}
+        return cls(
+            sum(outlook.requests for outlook in outlooks),
+            sum(outlook.tokens for outlook in outlooks),
+            sum(usd) if len(usd) == len(outlooks) else None,
+            max(outlook.concurrency for outlook in outlooks),
+            kinds.pop() if len(kinds) == 1 else "about",
+        )
+
     @property
     def big(self) -> bool:
         """Whether it is more than what is sent unasked."""
@@ -121,9 +135,12 @@ class NotConfirmed(SettingsError):  # noqa: N818 - it is a question
 
 
 def ask_first(
-    endpoint: Endpoint, workload: Workload, load: Load | OpenLoad, price: Price | None = None
-) -> None:
+    endpoint: Endpoint, workload: Workload | Sequence[Workload], load: Load | OpenLoad,
+    price: Price | None = None,
+) -> None:  # fmt: skip
     """Refuse to load someone else's server with more than is sent unasked.
+
+    Of several workloads, one measured after the other, the sum is asked for.
 
     Raises
     ------
@@ -132,11 +149,17 @@ def ask_first(
     """
     if endpoint.profile is not None or nearby(endpoint):
         return
+    workloads = [workload] if isinstance(workload, Workload) else workload
     protocol = spoken(endpoint.url, endpoint.protocol)
-    sent = Outlook.of(workload, load, price, protocol)
-    if sent.big:
-        price = price or Price.listed(endpoint.url, endpoint.model, workload.prompt_tokens)
-        raise NotConfirmed(endpoint, Outlook.of(workload, load, price, protocol))
+
+    def sent(price_of: Callable[[Workload], Price | None]) -> Outlook:
+        return Outlook.sum([Outlook.of(w, load, price_of(w), protocol) for w in workloads])
+
+    if sent(lambda _: price).big:
+        raise NotConfirmed(
+            endpoint,
+            sent(lambda w: price or Price.listed(endpoint.url, endpoint.model, w.prompt_tokens)),
+        )
 
 
 def restrained(endpoint: Endpoint, load: Load | OpenLoad) -> Load | OpenLoad:

@@ -28,22 +28,24 @@ def summary(measurement: "Measurement") -> str:
 
 
 @contextmanager
-def shown(measurement: "Measurement", wanted: bool | None) -> Iterator[None]:
+def shown(measurement: "Measurement", wanted: bool | None, which: str = "") -> Iterator[None]:
     """Show the progress of `measurement` while the block runs.
 
     Parameters
     ----------
     wanted : bool, optional
         None: in a notebook, and in a terminal.
+    which : str
+        Stands before it all: which of several measurements it is.
     """
     shell = _notebook()
     if wanted is False or (wanted is None and shell is None and not sys.stderr.isatty()):
         yield
     elif shell is not None:
-        with _in_notebook(measurement):
+        with _in_notebook(measurement, which):
             yield
     else:
-        with _in_terminal(measurement):
+        with _in_terminal(measurement, which):
             yield
 
 
@@ -55,15 +57,15 @@ def _notebook() -> Any:
 
 
 @contextmanager
-def _in_notebook(measurement: "Measurement") -> Iterator[None]:
+def _in_notebook(measurement: "Measurement", which: str) -> Iterator[None]:
     from IPython import display
 
     show: Any = display.display
-    handle = show({"text/plain": "preparing"}, raw=True, display_id=True)
+    handle = show({"text/plain": f"{which}preparing"}, raw=True, display_id=True)
     last = [""]
 
     def update(m: "Measurement") -> None:
-        text = f"{m.progress.text}  {summary(m)}".strip()
+        text = f"{which}{m.progress.text}  {summary(m)}".strip()
         if text != last[0]:
             last[0] = text
             handle.update({"text/plain": text}, raw=True)
@@ -73,7 +75,7 @@ def _in_notebook(measurement: "Measurement") -> Iterator[None]:
 
 
 @contextmanager
-def _in_terminal(measurement: "Measurement") -> Iterator[None]:
+def _in_terminal(measurement: "Measurement", which: str) -> Iterator[None]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
@@ -83,12 +85,12 @@ def _in_terminal(measurement: "Measurement") -> Iterator[None]:
         console=Console(stderr=True),
         transient=True,
     )
-    task = bar.add_task("preparing", total=1.0)
+    task = bar.add_task(f"{which}preparing", total=1.0)
     lock = threading.Lock()
 
     def update(m: "Measurement") -> None:
         with lock:
-            text = f"{m.progress.text}  {summary(m)}"
+            text = f"{which}{m.progress.text}  {summary(m)}"
             bar.update(task, completed=m.progress.fraction, description=text)
 
     measurement.on_update(update)

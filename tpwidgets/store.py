@@ -1,4 +1,4 @@
-"""Runs as files: one JSON document, gzipped where the name ends in .gz.
+"""Runs as files: one JSON document, gzipped where the name ends in .gz; several in a zip file.
 
 It is written and read one request at a time: ten million stamps as text, as a list and as an
 array, all at once, would be a gigabyte.
@@ -8,12 +8,13 @@ import gzip
 import json
 import os
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any
+from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
 from .cost import Price
 from .errors import SettingsError
@@ -21,7 +22,12 @@ from .run import Run
 from .samples import Sample, Window
 from .slo import Limits
 
-FORMAT = "tpwidgets.run/1"
+FORMAT, SEVERAL = "tpwidgets.run/1", "tpwidgets.runs/1"
+
+_ABOUT = "about.json"
+"""What a file of several runs tells of them."""
+
+_UNREADABLE = ValueError, KeyError, TypeError, EOFError, RecursionError, zlib.error, BadZipFile
 
 _SAMPLE = [field.name for field in fields(Sample)]
 _WINDOW = [field.name for field in fields(Window)]
@@ -39,19 +45,47 @@ def save(run: Run, path: str | Path) -> Path:
         If the folder does not exist or can't be written to.
     """
     target = Path(path).expanduser()
+    with _replacing(target) as raw:
+        packed = gzip.GzipFile("", "wb", 5, raw, 0) if target.suffix == ".gz" else raw
+        _write(run, packed)
+    return target
+
+
+def save_all(runs: Sequence[Run], about: dict[str, Any], path: str | Path) -> Path:
+    """Save several runs, and plain values about them, as one zip file of JSON documents.
+
+    Raises
+    ------
+    SettingsError
+        If the folder does not exist or can't be written to.
+    """
+    target = Path(path).expanduser()
+    with _replacing(target) as raw, ZipFile(raw, "w", ZIP_DEFLATED) as file:
+        file.writestr(_ABOUT, _json(about | {"format": SEVERAL}))
+        for number, run in enumerate(runs, 1):
+            with file.open(f"run-{number}.json", "w", force_zip64=True) as document:
+                _write(run, document)
+    return target
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes the target's place once it is whole."""
     part = target.with_name(f".{target.name}.part")
     try:
         with part.open("wb") as raw:
-            packed = gzip.GzipFile("", "wb", 5, raw, 0) if target.suffix == ".gz" else raw
-            with TextIOWrapper(packed, encoding="utf-8", newline="\n") as file:
-                file.writelines(_document(run))
+            yield raw
         os.replace(part, target)  # noqa: PTH105 - atomic, also over an older file
     except OSError as error:
         raise SettingsError(f"path {str(target)!r} can't be written: {error.strerror}.") from None
     finally:
         with suppress(OSError):
             part.unlink()
-    return target
+
+
+def _write(run: Run, raw: IO[bytes] | gzip.GzipFile) -> None:
+    with TextIOWrapper(raw, encoding="utf-8", newline="\n") as file:
+        file.writelines(_document(run))
 
 
 def _document(run: Run) -> Iterator[str]:
@@ -88,35 +122,69 @@ def load(path: str | Path) -> Run:
         If there is no such file, or it holds no run.
     """
     source = Path(path).expanduser()
+    with _told(source), source.open("rb") as raw:
+        begins = raw.read(2)
+        raw.seek(0)
+        if begins == b"PK":
+            raise SettingsError(f"path {str(source)!r} holds several runs: use tp.Grid.load.")
+        return _run(gzip.GzipFile(fileobj=raw) if begins == b"\x1f\x8b" else raw, source)
+
+
+def load_all(path: str | Path) -> tuple[list[Run], dict[str, Any]]:
+    """Load what `save_all` wrote.
+
+    Raises
+    ------
+    SettingsError
+        If there is no such file, or it holds no runs.
+    """
+    source = Path(path).expanduser()
+    with _told(source), ZipFile(source) as file:
+        about = json.loads(file.read(_ABOUT))
+        _same(about, SEVERAL, source)
+        names = [f"run-{number}.json" for number in range(1, len(file.namelist()))]
+        runs = []
+        for name in names:
+            with file.open(name) as document:
+                runs.append(_run(document, source))
+        return runs, about
+
+
+@contextmanager
+def _told(source: Path) -> Iterator[None]:
+    """Say in words why a file can't be loaded."""
     try:
-        with source.open("rb") as raw:
-            zipped = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            unpacked = gzip.GzipFile(fileobj=raw) if zipped else raw
-            with TextIOWrapper(unpacked, encoding="utf-8") as file:
-                document, rows = _read(file)
-                said = document["format"]
-                if said != FORMAT:
-                    raise SettingsError(
-                        f"path {str(source)!r} holds {said!r}, not {FORMAT!r}: it was saved by "
-                        "another version of tpwidgets."
-                    )
-                samples = [_sample(row) for row in rows]
-        return Run(
-            samples,
-            [_window(row, samples) for row in document["windows"]],
-            document["conditions"],
-            document["state"],
-            Price(**document["price"]) if document["price"] else None,
-            Limits.of(document.get("limits")),
-        )
+        yield
     except OSError as error:
         said = error.strerror or error  # gzip's own errors have no strerror
         raise SettingsError(f"path {str(source)!r} can't be read: {said}.") from None
-    except (ValueError, KeyError, TypeError, EOFError, RecursionError, zlib.error) as error:
+    except _UNREADABLE as error:
         if isinstance(error, SettingsError):
             raise
         raise SettingsError(f"path {str(source)!r} holds no run of tpwidgets.") from None
+
+
+def _same(document: dict[str, Any], expected: str, source: Path) -> None:
+    if document["format"] != expected:
+        raise SettingsError(
+            f"path {str(source)!r} holds {document['format']!r}, not {expected!r}: it was saved by "
+            "another version of tpwidgets."
+        )
+
+
+def _run(raw: IO[bytes] | gzip.GzipFile, source: Path) -> Run:
+    with TextIOWrapper(raw, encoding="utf-8") as file:
+        document, rows = _read(file)
+        _same(document, FORMAT, source)
+        samples = [_sample(row) for row in rows]
+    return Run(
+        samples,
+        [_window(row, samples) for row in document["windows"]],
+        document["conditions"],
+        document["state"],
+        Price(**document["price"]) if document["price"] else None,
+        Limits.of(document.get("limits")),
+    )
 
 
 def _read(file: IO[str]) -> tuple[dict[str, Any], Iterable[dict[str, Any]]]:

@@ -1,0 +1,238 @@
+"""Sweeps over two things: a run for each shape of request, as a table, a map and curves."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+import vl_convert
+from virtual import steady_run
+
+import tpwidgets as tp
+from tpwidgets import grid as grid_module
+from tpwidgets.errors import EndpointError
+from tpwidgets.grid import Grid
+from tpwidgets.heatmap import curves_spec, heatmap_spec
+from tpwidgets.politeness import MAX_TOKENS, NotConfirmed
+from tpwidgets.run import Run
+
+AXES = {"prompt_tokens_asked": (128, 512), "concurrency": (1, 4)}
+
+
+def cell(prompt: int, concurrency: int, **changed: Any) -> dict[str, Any]:
+    point = {
+        "prompt_tokens_asked": prompt, "concurrency": concurrency, "n": 250, "n_failed": 0,
+        "error_rate": 0.0, "client_limited": False, "provisional": False, "note": "",
+        "output_tps": prompt / 4 * concurrency, "output_tps_lo": 1.0, "output_tps_hi": 900.0,
+        "ttft_p95_ms": 0.5 * prompt, "limits_hold": True, "limits_note": "",
+    }  # fmt: skip
+    return point | changed
+
+
+def told(spec: dict[str, Any]) -> list[str]:
+    """Return the tooltips that are drawn."""
+    scene = json.dumps(vl_convert.vegalite_to_scenegraph(spec), ensure_ascii=False)
+    return list(dict.fromkeys(re.findall(r'"description": "[^"]*?(at: [^"]*)"', scene)))
+
+
+@pytest.mark.quick
+def test_a_map_tells_each_cell_and_what_is_wrong_with_it() -> None:
+    cells = [
+        cell(128, 1), cell(128, 4, limits_hold=False, limits_note="TTFT p95 is 900 ms"),
+        cell(512, 1, client_limited=True, note="the client was the limit: so"),
+    ]  # fmt: skip
+    texts = told(heatmap_spec(cells, AXES, "output_tps", "m at e"))
+    for part in (
+        "at: prompt tokens, asked 128, concurrency 1; value: output tokens/s, whole system: 32",
+        "32 (95 %: 1 to 900); state: measured; requests: 250, failed 0; limits: kept",
+        "state: breaks a limit; requests: 250, failed 0; limits: broken: TTFT p95 is 900 ms",
+        "state: limited by the client; the client was the limit: so",
+        "at: prompt tokens, asked 512, concurrency 4; value: output tokens/s, whole system: –",
+        "–; state: not measured",
+    ):  # fmt: skip
+        assert any(part in text for text in texts), part
+    spec = heatmap_spec(cells, AXES, "output_tps")
+    said = " ".join(spec["title"]["subtitle"])
+    assert said == (
+        "Dashed: not measured. Square: limited by the client. Triangle: breaks a limit."
+    )
+    inks = {row["said"]: row["ink"] for row in spec["data"]["values"]}
+    assert (inks["32"] == inks["–"], inks["128"]) == (True, "white")
+
+
+@pytest.mark.quick
+def test_a_percentile_of_too_few_requests_says_how_many_it_takes() -> None:
+    cells = [cell(128, 1, n=60), cell(128, 4), cell(512, 1), cell(512, 4, n=0, ttft_p95_ms=None)]
+    texts = told(heatmap_spec(cells, AXES, "ttft_p95_ms"))
+    few = "too few requests to be firm (n = 60, 200 needed for p95)"
+    assert sum(few in text for text in texts) == 1
+    assert sum(few in text for text in told(curves_spec(cells, AXES, "ttft_p95_ms"))) == 1
+    written = [row["said"] for row in heatmap_spec(cells, AXES, "ttft_p95_ms")["data"]["values"]]
+    assert written == ["64 ms", "64 ms", "256 ms", "–"]
+
+
+@pytest.mark.quick
+def test_curves_have_a_line_for_each_level() -> None:
+    cells = [cell(prompt, level) for prompt in (128, 512) for level in (1, 4)]
+    spec = curves_spec(cells, AXES, "output_tps")
+    assert {row["line"] for row in spec["data"]["values"]} == {"1", "4"}
+    texts = told(spec)
+    assert sum("value: output tokens/s" in text for text in texts) == 4
+    far = [cell(128, 1), cell(512, 4, output_tps=9000.0)]
+    assert (
+        curves_spec(far, AXES, "output_tps")["layer"][1]["encoding"]["y"]["scale"]["type"] == "log"
+    )
+    with pytest.raises(tp.SettingsError, match="'tokens' is no column"):
+        heatmap_spec(cells, AXES, "tokens")
+    for spec in (heatmap_spec([], AXES, "output_tps"), curves_spec([], AXES, "output_tps")):
+        vl_convert.vegalite_to_vega(spec)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"prompt_tokens": (8, 16), "output_tokens": "8-32"}, "all vary"),
+        ({"prompt_tokens": (8, 16), "batch": (1, 2), "concurrency": "auto"}, "all vary"),
+        ({"prompt_tokens": ()}, "prompt_tokens is empty"),
+        ({"output_tokens": "64-8"}, "output_tokens '64-8' runs backwards: write 8-64"),
+        ({"batch": (1, 9999)}, "batch must be from 1 to 2,048"),
+        ({"prompt_tokens": (8, 16), "shared_prefix_tokens": 9}, "must be below prompt_tokens"),
+        ({"prompt_tokens": (8, 16), "concurrency": 0}, "concurrency must be from"),
+    ],
+)
+def test_what_is_refused(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(tp.SettingsError, match=said):
+        tp.sweep("http://127.0.0.1:1/v1", **settings)
+    with pytest.raises(TypeError, match="Did you mean 'concurrency'"):
+        tp.sweep("http://127.0.0.1:1/v1", concurency=3)
+
+
+@pytest.mark.quick
+def test_the_sum_is_asked_for_once() -> None:
+    """Each of the runs alone would be sent unasked."""
+    asked = {"prompt_tokens": (10_000, 20_000), "concurrency": 4, "requests": 40}
+    for prompt in asked["prompt_tokens"]:  # type: ignore[attr-defined]
+        alone = grid_module.Workload.of(prompt, 64)
+        load = grid_module.load_of(4, None, "poisson", None, 40, None)
+        assert 44 * alone.prompt_tokens < MAX_TOKENS
+        grid_module.ask_first(tp.Endpoint("https://api.example.com/v1"), alone, load)
+    with pytest.raises(NotConfirmed, match=r"This sends at least 1\.33 M tokens") as question:
+        tp.sweep("https://api.example.com/v1", **asked)
+    assert question.value.sent.requests == 2 * 44
+
+
+@pytest.fixture
+def ends(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """How the runs of a sweep end, one after the other; what was asked for stands there after."""
+    given: list[Any] = []
+    asked: list[dict[str, Any]] = []
+
+    class Measured:
+        cut_short = ""
+
+        class progress:
+            text = "stopped"
+
+    def start(endpoint: str, **settings: Any) -> Measured:
+        asked.append(settings)
+        measured = Measured()
+        if given and isinstance(given[0], str):
+            measured.cut_short = given.pop(0)
+        return measured
+
+    def waited(measurement: Measured, progress: bool | None, which: str) -> Run:
+        end = given.pop(0) if given else "done"
+        if isinstance(end, BaseException):
+            raise end
+        run = steady_run({1: 0.5}, asked[-1]["prompt_tokens"], 16)
+        run.conditions["spent_usd"] = 0.25
+        run.state = "stopped" if end is KeyboardInterrupt else "done"
+        return run
+
+    start.__signature__ = grid_module.inspect.signature(grid_module.start)  # type: ignore[attr-defined]
+    monkeypatch.setattr(grid_module, "start", start)
+    monkeypatch.setattr(grid_module, "waited", waited)
+    given.append(asked)
+    return given
+
+
+def swept(ends: list[Any], *these: Any, **settings: Any) -> tuple[Grid, list[dict[str, Any]]]:
+    asked, ends[:] = ends[0], these
+    grid = tp.sweep("http://127.0.0.1:1/v1", prompt_tokens=(8, 16, 32), concurrency=1, **settings)
+    return grid, asked
+
+
+@pytest.mark.quick
+def test_what_was_measured_is_kept(ends: list[Any]) -> None:
+    too_long = EndpointError("the context is too short", "context")
+    grid, asked = swept(ends, None, too_long)
+    assert [run.conditions["prompt_tokens_asked"] for run in grid.runs] == [8, 32]
+    assert grid.notes == ["prompt_tokens 16: the context is too short"]
+    assert [settings["concurrency"] for settings in asked] == [(1,)] * 3
+
+
+@pytest.mark.quick
+def test_an_interrupt_ends_the_sweep(ends: list[Any]) -> None:
+    grid, asked = swept(ends, None, KeyboardInterrupt)
+    assert (len(grid.runs), len(asked)) == (2, 2)
+    assert grid.notes == ["stopped, in run 2 of 3"]
+
+
+@pytest.mark.quick
+def test_the_spend_limit_is_for_the_sum(ends: list[Any]) -> None:
+    grid, asked = swept(ends, None, "Stopped at the spend limit", None, spend_limit_usd=0.5)
+    assert [settings["spend_limit_usd"] for settings in asked] == [0.5, 0.25]
+    assert grid.notes == ["Stopped at the spend limit, in run 2 of 3"]
+
+
+@pytest.mark.quick
+def test_where_nothing_could_be_measured_the_first_reason_is_told(ends: list[Any]) -> None:
+    reasons = [EndpointError(f"no {number}", "unreachable") for number in (1, 2, 3)]
+    with pytest.raises(EndpointError, match="no 1"):
+        swept(ends, *reasons)
+
+
+def test_a_real_sweep_becomes_a_table_a_map_and_a_file(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tp.simulate("laptop-8b", speed=20) as sim:
+        grid = tp.sweep(
+            sim.url, prompt_tokens=(32, 64), concurrency=(1, 2), output_tokens=8, seconds=0.3,
+            price=tp.Price.per_hour(1.0), limits={"ttft_p95_ms": 5000}, progress=False,
+        )  # fmt: skip
+    points = grid.points
+    assert list(points.columns[:4]) == [
+        "prompt_tokens_asked", "output_tokens_asked", "batch", "concurrency",
+    ]  # fmt: skip
+    assert points.prompt_tokens_asked.tolist() == [32, 32, 64, 64]
+    assert points.concurrency.tolist() == [1, 2, 1, 2]
+    assert (points.prompt_tokens_mean == points.prompt_tokens_asked).all()
+    assert grid.axes == {"prompt_tokens": (32, 64), "concurrency": (1, 2)}
+    assert "prompt_tokens 32, 64 × concurrency 1, 2" in repr(grid)
+    page = grid._repr_html_()
+    assert page.count("<table") >= 2
+    assert "prompt_tokens 64" in page
+    back = Grid.load(grid.save(tmp_path / "sweep.zip"))
+    assert back.rows == grid.rows
+    assert back.axes == grid.axes
+    with pytest.raises(tp.SettingsError, match="holds several runs"):
+        tp.load(tmp_path / "sweep.zip")
+    back.runs[0].save(tmp_path / "run.json")
+    for name in ("run.json", "none.zip"):
+        with pytest.raises(tp.SettingsError, match="path"):
+            Grid.load(tmp_path / name)
+    from tpwidgets import heatmap  # Altair takes seconds to import
+
+    monkeypatch.setattr(heatmap, "as_altair", lambda spec, *_: spec)
+    drawn: Any = grid.heatmap("usd_per_1m_output_tokens")
+    assert all("$" in row["said"] for row in drawn["data"]["values"])
+    assert len(grid.heatmap("slo_attainment")["data"]["values"]) == 4
+    assert len(grid.chart("ttft_p50_ms")["data"]["values"]) == 4
+    one: Any = Grid(grid.runs[:1], {"concurrency": (1, 2)}).heatmap()
+    assert [row["v"] is not None for row in one["data"]["values"]] == [True, True]
+    for run in grid.runs:
+        run.price = None
+    with pytest.raises(tp.SettingsError, match="needs a price"):
+        grid.heatmap("usd_per_request")
+    json.dumps(drawn)
