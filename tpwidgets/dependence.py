@@ -54,7 +54,7 @@ def ranked(values: Floats) -> Floats:
     return ranks
 
 
-def dependence(x: Floats, at_once: float) -> tuple[float, float]:
+def dependence(x: Floats | NDArray[np.bool_], at_once: float) -> tuple[float, float]:
     """Tell how much larger the variance of a mean is than if `x` were independent.
 
     That is the circular block bootstrap's (Künsch 1989) over the plain one. It is made up for what
@@ -75,9 +75,11 @@ def dependence(x: Floats, at_once: float) -> tuple[float, float]:
         1984), +∞ where there is no dependence.
     """
     n = x.size
-    x = x - x.mean() if n else x
-    variance = float(x @ x) / max(n, 1)
-    if n < MIN_VALUES or variance <= 0:
+    if n < MIN_VALUES:
+        return INDEPENDENT
+    x = x - x.mean()
+    variance = float(x @ x) / n
+    if variance <= 0:
         return INDEPENDENT
     own = block_length(x)
     block = max(1, min(max(own, round(BLOCK_TURNS * at_once)), n // 3))

@@ -96,8 +96,7 @@ def percentiles(
         worth = n
         if at_once and value is not None:
             # what is slow may come together even where the rest doesn't
-            effect, degrees = max(overall, dependence((values <= value).astype(float), at_once))
-            worth = max(1, round(n / max(1.0, effect * (student(degrees) / Z) ** 2)))
+            worth = _worth(n, max(overall, dependence(values <= value, at_once)))
         ranks = _ranks(worth, p)
         interval: Interval = NONE
         if ranks is not None:
@@ -105,6 +104,12 @@ def percentiles(
             interval = float(ordered[floor(low + EPS) - 1]), float(ordered[ceil(high - EPS) - 1])
         found.append((value, interval))
     return found
+
+
+def _worth(n: int, depends: tuple[float, float]) -> int:
+    """Return how many independent values `n` are worth that depend on each other."""
+    effect, degrees = depends
+    return max(1, round(n / max(1.0, effect * (student(degrees) / Z) ** 2)))
 
 
 @lru_cache(maxsize=1024)
@@ -154,6 +159,23 @@ def share_test(met: int, n: int, share: float) -> bool | None:
     if met > n * share:
         return True if chance(met, n) < ALPHA / 2 else None
     return False if chance(0, met) < ALPHA / 2 else None
+
+
+def kept_test(kept: NDArray[np.bool_], share: float, at_once: float) -> bool | None:
+    """Tell whether at least `share` (0 to 1) of all requests keep a limit; None: in doubt.
+
+    As `share_test`, of as many as requests that were under way together are worth.
+
+    Parameters
+    ----------
+    kept : array of shape (n,)
+        Whether each keeps it, in the order of their ends.
+    at_once : float
+        How many were under way at once.
+    """
+    n = kept.size
+    worth = _worth(n, dependence(kept, at_once)) if n else 0
+    return share_test(round(int(kept.sum()) * worth / max(n, 1)), worth, share)
 
 
 def share_interval(met: int, n: int) -> tuple[float, float]:

@@ -1,7 +1,8 @@
 """Limits (service level objectives): what users may have to wait, and whether a point keeps them.
 
 A latency limit is a bound on a percentile: "TTFT p95 at most 500 ms" is kept where at least 95 % of
-requests waited no longer. So it is tested as a share, exactly, however few requests there are.
+requests waited no longer. So it is tested as a share, exactly, however few requests there are;
+those that were under way together count as fewer.
 """
 
 import re
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import SettingsError
-from .intervals import percentile, share_interval, share_test
+from .intervals import kept_test, percentile, share_interval, share_test
 from .words import count, duration, percent
 
 if TYPE_CHECKING:
@@ -124,13 +125,14 @@ def assess(limits: Limits, ok: "Columns", n_failed: int) -> Row:
     ended = len(ok) + n_failed
     if not ended:
         return {}
+    ok = ok.in_order()
     verdicts = [_errors(limits, n_failed, ended)]
     for name, p, ms in limits.latencies:
         values = ok[f"{name}_ms"]
         values = values[~np.isnan(values)]
         value = percentile(values, p)
         if value is not None:
-            tested = share_test(int((values <= ms).sum()), values.size, p)
+            tested = kept_test(values <= ms, p, ok.at_once)
             said = f"{NAMES[name]} {_label(p)} is {_exact(value)}, above {_exact(ms)}"
             verdicts.append(_Verdict(value <= ms, (value <= ms) is tested, said))
     holds = all(verdict.kept for verdict in verdicts)
