@@ -6,17 +6,20 @@ import re
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 import pandas as pd
 import pytest
-from browser import NoBrowserError, launch, need
 from virtual import closed_loop_run, steady_run
 
 import tpwidgets as tp
 from tpwidgets import api, cli, pages, report
 from tpwidgets.run import Run
 from tpwidgets.samples import Window
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 CHATBOT = tp.use_case("support-chatbot")
 OWN = tp.Price.per_hour(10, name="4 H100")
@@ -220,35 +223,31 @@ def test_a_terminal_writes_it_too(
 
 
 @pytest.mark.browser
-def test_a_browser_without_a_network_shows_saves_and_prints_it(tmp_path: Path) -> None:
-    from playwright.sync_api import sync_playwright
-
+def test_a_browser_without_a_network_shows_saves_and_prints_it(
+    chromium: "Browser", tmp_path: Path
+) -> None:
     path = chatbot().report(tmp_path / "pilot.html", use_case=CHATBOT, price=[OWN, API])
     assert path.stat().st_size < pages.MOST_BYTES
     said: list[str] = []
-    with sync_playwright() as playwright:
-        try:
-            browser = launch(playwright)
-        except NoBrowserError as error:
-            need(str(error))
-        page = browser.new_context(offline=True).new_page()
-        page.on("console", lambda message: said.append(message.text))
-        page.on("requestfailed", lambda request: said.append(request.url))
-        page.goto(path.as_uri())
-        with page.expect_download() as saving:
-            page.get_by_text("points.csv", exact=True).click()
-        saved = pd.read_csv(saving.value.path())
-        pictures = page.locator("img").evaluate_all(
-            "all => all.map(one => [one.complete && one.naturalWidth > 400, one.alt])"
-        )
-        page.set_viewport_size({"width": 1000, "height": 800})
-        wide = page.evaluate("document.documentElement.scrollWidth")
-        # as wide as A4 between its margins
-        page.emulate_media(media="print")
-        page.set_viewport_size({"width": 680, "height": 900})
-        printed = page.evaluate("document.documentElement.scrollWidth")
-        pdf = page.pdf(prefer_css_page_size=True)
-        browser.close()
+    context = chromium.new_context(offline=True)
+    page = context.new_page()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("requestfailed", lambda request: said.append(request.url))
+    page.goto(path.as_uri())
+    with page.expect_download() as saving:
+        page.get_by_text("points.csv", exact=True).click()
+    saved = pd.read_csv(saving.value.path())
+    pictures = page.locator("img").evaluate_all(
+        "all => all.map(one => [one.complete && one.naturalWidth > 400, one.alt])"
+    )
+    page.set_viewport_size({"width": 1000, "height": 800})
+    wide = page.evaluate("document.documentElement.scrollWidth")
+    # as wide as A4 between its margins
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 680, "height": 900})
+    printed = page.evaluate("document.documentElement.scrollWidth")
+    pdf = page.pdf(prefer_css_page_size=True)
+    context.close()
     assert said == []
     assert len(saved) == 4
     assert len(pictures) == 3
