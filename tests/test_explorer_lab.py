@@ -111,6 +111,9 @@ def test_measure_read_change_and_keep(explorer: LabPage, lab: Lab) -> None:
     expect(page.locator(".tp-extra")).to_contain_text("tp.load", timeout=SOON)
     saved = next(lab.root.glob("tpwidgets-*.json"))
     assert json.loads(saved.read_text())["samples"]
+    press(page, "Report")
+    expect(page.locator(".tp-extra")).to_contain_text("Written", timeout=SOON)
+    assert "svg+xml" in next(lab.root.glob("tpwidgets-*.html")).read_text()
 
     # what this machine can resolve, on request, but not while it measures
     press(page, "Check this machine")
@@ -335,6 +338,7 @@ def test_a_use_case_from_choice_to_answer_and_then_an_open_loop(explorer: LabPag
     page.locator(".tp-load select").select_option("requests/s (open loop)")
     page.locator(".tp-rate input").fill("20")
     press(page, "Measure")
+    status(page, "running")  # it still says that the first run is done
     status(page, "done")
     expect(page.locator(".tp-tiles")).to_contain_text("20 requests/s")
     assert explorer.execute("explorer.run.points.rate.tolist()")["text"] == "[20.0]"
