@@ -10,17 +10,19 @@ from ..live.board import Board
 from ..run import Run, escape
 from . import texts
 from .controls import Controls
+from .pace import Latest
 
 _NOTHING = "Nothing was measured yet."
 
 
 class Takeaway(w.VBox):
-    """Three buttons, and the place below them where it is said what came of them."""
+    """Some buttons, and the place below them where it is said what came of them."""
 
     def __init__(self, controls: Controls, board: Board, latest: Callable[[], Run | None]) -> None:
         self._controls, self._board, self._latest = controls, board, latest
         self._said = w.HTML()
         self._said.add_class("tp-extra")
+        self._pages = Latest(self._write, "tpwidgets-report")
         buttons = [
             _button(self._copy_code, "copy-code", "Copy as code",
                     "The tp.measure(...) call for the settings above"),
@@ -28,6 +30,8 @@ class Takeaway(w.VBox):
                     "The tables as pandas DataFrames"),
             _button(self._save, "save", "Save",
                     "Save the latest run to a file beside the notebook"),
+            _button(self._report, "report", "Report",
+                    "Write a page for those who decide: one file that opens offline and prints"),
         ]  # fmt: skip
         super().__init__([w.HBox(buttons), self._said])
 
@@ -66,16 +70,43 @@ class Takeaway(w.VBox):
         if run is None or not run.samples:
             self._said.value = _NOTHING
             return
-        stamp = str(run.conditions["date"])[:19].replace(":", "").replace("T", "-")
         try:
-            path = run.save(f"tpwidgets-{stamp}.json")
+            path = run.save(f"tpwidgets-{_stamp(run)}.json")
         except TpwidgetsError as error:
             self._complain(error)
         else:
             self._said.value = f"Saved. <code>run = tp.load({escape(repr(str(path)))})</code>"
 
+    def _report(self, _: Any) -> None:
+        run = self._latest()
+        if run is None or not run.samples:
+            self._said.value = _NOTHING
+            return
+        self._said.value = "Writing the page: some seconds."  # pictures are drawn
+        self._pages.wish(run)
+
+    def _write(self, run: Run) -> None:
+        controls = self._controls
+        try:
+            path = run.report(
+                f"tpwidgets-{_stamp(run)}.html",
+                use_case=controls.use_case.value, price=controls.price.value,
+            )  # fmt: skip
+        except TpwidgetsError as error:
+            self._complain(error)
+        except Exception as error:
+            self._said.value = f'<span class="tp-bad">{escape(type(error).__name__)}</span>'
+            raise
+        else:
+            self._said.value = f"Written: <code>{escape(str(path))}</code>, beside the notebook."
+
     def _complain(self, error: TpwidgetsError) -> None:
         self._said.value = f'<span class="tp-bad">{escape(error)}</span>'
+
+
+def _stamp(run: Run) -> str:
+    """Name a run's files by when it began."""
+    return str(run.conditions["date"])[:19].replace(":", "").replace("T", "-")
 
 
 def _button(press: Callable[[Any], None], css: str, name: str, tooltip: str) -> w.Button:
