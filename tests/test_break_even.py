@@ -12,8 +12,6 @@ from tpwidgets.breakeven import BreakEven, break_even
 from tpwidgets.breakeven_chart import break_even_spec
 from tpwidgets.errors import SettingsError
 
-pytestmark = pytest.mark.quick
-
 # $240 a day; half of the day as busy as measured
 OWN = tp.Price.per_hour(2.5, replicas=4, utilisation=0.5, name="4 H100")
 API = tp.Price.per_token(10.0, 2.5, name="an API")  # 10 + 4 · 2.50 = $20 per 1M output tokens

@@ -18,8 +18,6 @@ from tpwidgets.errors import SettingsError
 from tpwidgets.run import Run
 from tpwidgets.service import Curve, usable
 
-pytestmark = pytest.mark.quick
-
 
 def curve(*levels, alone_s=0.1, **kwargs):
     """One that takes so long (s) at so many in flight."""

@@ -14,8 +14,6 @@ from tpwidgets.cost_table import cost_rows, cost_table
 from tpwidgets.errors import SettingsError
 from tpwidgets.run import Run
 
-pytestmark = pytest.mark.quick
-
 
 def point(concurrency: int, tps: float, ttft: float, **changed: Any) -> dict[str, Any]:
     return {

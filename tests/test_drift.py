@@ -8,8 +8,6 @@ from tpwidgets.drift import BEYOND_CHANCE, trend
 from tpwidgets.metrics import operating_point
 from tpwidgets.samples import Sample, Window
 
-pytestmark = pytest.mark.quick
-
 
 def drifting(n, *, ttft=1.0, tpot=1.0, at_once=1, seed=0):
     """So many requests, with noise of 15 %; their times end at so many times what they began at."""

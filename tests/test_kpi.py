@@ -7,8 +7,6 @@ import tpwidgets as tp
 from tpwidgets.samples import Window
 from tpwidgets.use_cases import USE_CASES
 
-pytestmark = pytest.mark.quick
-
 
 def run_for(case, levels, **kwargs):
     return steady_run(levels, case.prompt_tokens, case.output_tokens, **kwargs)

@@ -29,8 +29,6 @@ from tpwidgets.slo import Limits
 from tpwidgets.tables import points_table, requests_table
 from tpwidgets.words import TTFT_PARTS
 
-pytestmark = pytest.mark.quick
-
 
 def request(sent_s=0.0, token_ms=(200.0, 210.0, 220.0), **kwargs):
     """A request that ended well, one token a chunk, unless told otherwise."""

@@ -14,8 +14,6 @@ from tpwidgets.pooled import pooled_interval, unlike
 from tpwidgets.run import Run
 from tpwidgets.samples import Window
 
-pytestmark = pytest.mark.quick
-
 
 def day(number: int, seconds: float = 20.0, level: int = 4, **loop: Any) -> Run:
     """A run of one level, as another day brings it; its clock begins somewhere."""

@@ -7,8 +7,6 @@ import pytest
 
 from tpwidgets.search import Search
 
-pytestmark = pytest.mark.quick
-
 Judge = Callable[[float], dict[str, Any]]
 
 

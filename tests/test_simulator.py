@@ -28,8 +28,6 @@ from tpwidgets.simulator.limits import RateLimiter
 from tpwidgets.simulator.physics import BLOCK, Engine, Request
 from tpwidgets.simulator.virtual import Outcome, closed_loop
 
-pytestmark = pytest.mark.quick
-
 FAST = 50.0
 VLLM = PROFILES["vllm-llama-70b"]
 PATIENCE_S = 60.0

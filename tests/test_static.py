@@ -2,14 +2,10 @@
 
 from dataclasses import replace
 
-import pytest
-
 from tpwidgets.cost import Price
 from tpwidgets.run import Run
 from tpwidgets.samples import Sample, Window
 from tpwidgets.static import alt_text, result_bundle, table, tables_html, ttft_table
-
-pytestmark = pytest.mark.quick
 
 
 def run(*, per_chunk: int = 1, in_flight: float = 4.0, **told: float) -> Run:
