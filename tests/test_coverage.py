@@ -7,7 +7,8 @@ from virtual import steady_run
 
 from benchmarks.coverage import Searched, told
 from benchmarks.virtual import Level
-from tpwidgets.dependence import dependence, trend
+from tpwidgets.dependence import dependence
+from tpwidgets.drift import settling
 from tpwidgets.intervals import percentiles
 from tpwidgets.loads import Load
 from tpwidgets.metrics import operating_point
@@ -31,9 +32,9 @@ def test_what_is_independent_loses_nothing() -> None:
     rng = np.random.default_rng(2)
     series = [rng.exponential(size=150) for _ in range(200)]
     assert sum(dependence(values, 8.0)[0] == 1.0 for values in series) > 140
-    assert sum(trend(values) for values in series) <= 3
-    assert trend(series[0] + np.linspace(0, 2, 150))
-    assert not trend(np.ones(100))
+    assert sum(settling(values) for values in series) <= 3
+    assert settling(series[0] + np.linspace(0, 2, 150))
+    assert not settling(np.ones(100))
 
 
 def test_rates_of_users_who_know_nothing_of_each_other() -> None:

@@ -202,7 +202,7 @@ def test_what_can_not_be_written_is_refused_and_the_older_page_stays(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pages.os, "replace", interrupt)
+    monkeypatch.setattr("tpwidgets.files.os.replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run.report(older)
     assert older.read_text() == "older"

@@ -1,4 +1,4 @@
-"""How far successive requests depend on each other, and whether they drift.
+"""How far successive requests depend on each other.
 
 Sources: Künsch, "The jackknife and the bootstrap for general stationary observations", Ann. Stat.
 17 (1989); Politis & White, "Automatic block-length selection for the dependent bootstrap",
@@ -22,29 +22,8 @@ BLOCK_TURNS = 2
 INDEPENDENT = 1.0, inf
 """What `dependence` says of independent values."""
 
-MIN_HALF = 10
-"""Fewer values than twice so many don't tell of a drift."""
-
-DRIFT = 3.0
-"""Halves that differ by so many standard errors drift."""
-
 ONE_SIDED = 1.645
 """The normal distribution's 95 % point."""
-
-
-def trend(values: Floats) -> bool:
-    """Tell whether values rise or fall from their first half to the second, beyond chance.
-
-    A rank-sum test (Mann & Whitney, Ann. Math. Statist. 18 (1947)), as of independent values, of
-    what Geweke (*Bayesian Statistics* 4, 1992) compares. Values that depend on each other seem to
-    drift more often: then too it is better to go on.
-    """
-    n, half = values.size, values.size // 2
-    if half < MIN_HALF:
-        return False
-    ranks = ranked(values)
-    error = sqrt(float(ranks.var()) * (1 / half + 1 / (n - half)))
-    return abs(float(ranks[half:].mean() - ranks[:half].mean())) > DRIFT * error
 
 
 def ranked(values: Floats) -> Floats:

@@ -30,6 +30,12 @@ WAVES_PER_TURN = 0.5
 MIN_WAVES = 5
 """How many waves are looked at: at most, for each turn that follows another, and at least."""
 
+MIN_HALF = 10
+"""Fewer values than twice so many don't tell of a drift."""
+
+APART = 3.0
+"""Halves that differ by so many standard errors drift."""
+
 _WHY = {True: "a throttling GPU, another load?", False: "a warming cache?"}
 
 
@@ -94,3 +100,18 @@ def trend(values: Floats, turns: float) -> float:
     v = waves - 1
     z = (8 * v + 1) / (8 * v + 3) * sqrt(v * log(1 + t * t / v))
     return float(np.copysign(z, t))
+
+
+def settling(values: Floats) -> bool:
+    """Tell whether values rise or fall from their first half to the second, beyond chance.
+
+    A rank-sum test (Mann & Whitney, Ann. Math. Statist. 18 (1947)), as of independent values, of
+    what Geweke (*Bayesian Statistics* 4, 1992) compares. Values that depend on each other seem to
+    drift more often: then too it is better to go on.
+    """
+    n, half = values.size, values.size // 2
+    if half < MIN_HALF:
+        return False
+    ranks = ranked(values)
+    error = sqrt(float(ranks.var()) * (1 / half + 1 / (n - half)))
+    return abs(float(ranks[half:].mean() - ranks[:half].mean())) > APART * error

@@ -1,11 +1,21 @@
 """The largest level that keeps the limits, as measured, and between which levels it surely lies."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from .words import level
 
 Point = Mapping[str, object]
+
+
+def first_broken(points: Sequence[Point]) -> int | None:
+    """Return which of judged points, in the order of their levels, is the first that breaks limits.
+
+    One that seems to break them, below one that surely keeps them, was bad luck. None: none does.
+    """
+    surely = [i for i, p in enumerate(points) if p.get("limits_hold") and p.get("limits_sure")]
+    last = surely[-1] if surely else -1
+    return next((i for i in range(last + 1, len(points)) if not points[i].get("limits_hold")), None)
 
 
 @dataclass(frozen=True)
@@ -29,28 +39,19 @@ class Largest:
 
     @classmethod
     def of(cls, points: Iterable[Point]) -> "Largest":
-        """Find it among points that were judged; a level measured twice counts as it was last.
-
-        A level that seems to break limits, below one that surely keeps them, was bad luck.
-        """
+        """Find it among points that were judged; a level measured twice counts as it was last."""
         judged = {level(p): p for p in points if p.get("limits_hold") is not None}
         done = [judged[at] for at in sorted(judged)]
-        surely = [i for i, p in enumerate(done) if p["limits_hold"] and p.get("limits_sure")]
-        end = next(
-            (
-                i for i, p in enumerate(done)
-                if not p["limits_hold"] and not any(later > i for later in surely)
-            ),
-            len(done),
-        )  # fmt: skip
+        broken = first_broken(done)
+        end = len(done) if broken is None else broken
         kept = [p for p in done[:end] if p["limits_hold"]]
-        sure = [level(done[i]) for i in surely if i < end]
+        sure = [level(p) for p in kept if p.get("limits_sure")]
         beyond = [level(p) for p in done[end:] if not p["limits_hold"] and p.get("limits_sure")]
         return cls(
             kept[-1] if kept else None,
             sure[-1] if sure else None,
             beyond[0] if beyond else None,
-            done[end] if end < len(done) else None,
+            None if broken is None else done[broken],
         )
 
     @property

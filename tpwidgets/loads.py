@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Real
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .errors import SettingsError
 
@@ -134,14 +134,12 @@ def precise(value: object) -> float | None:
     return number
 
 
-@dataclass(frozen=True)
-class Load:
-    """A closed loop: so many users at once, each sending its next request when one ends.
+@dataclass(frozen=True, kw_only=True)
+class Ends:
+    """When a level has seen enough.
 
     Attributes
     ----------
-    concurrency : tuple of int
-        The levels, in the order in which they are walked.
     requests : int, optional
         Requests to count at each level, at least, failed ones included. None: until the
         interval is narrow enough.
@@ -151,25 +149,58 @@ class Load:
         End a level once its intervals are that narrow, 0.10 being ±10 %; `requests` and `seconds`
         are then the most that is spent on it. None: 0.10 where neither is given.
     auto : bool
-        Whether the levels are searched for, from the first to the last in `concurrency`.
+        Whether the levels are searched for, from the first to the last that stand there.
     """
 
-    concurrency: tuple[int, ...]
     requests: int | None = None
     seconds: float | None = None
     precision: float | None = None
     auto: bool = False
 
-    axis = "concurrency"
-    """The column of `run.points` that the levels stand in."""
-    unit = ""
-    said = "closed loop"
     MIN_SECONDS = 5.0
     MAX_SECONDS = 10.0
     """Without `requests` and `seconds`, a level's window stays open at least and at most so long
     (longer only until it has seen `enough` requests; at most 6 times as long)."""
     PRECISE_SECONDS = 60.0
     """With a `precision` that somebody asked for, at most so long unless `seconds` says."""
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether a level ends when its interval is narrow enough."""
+        return self.precision is not None or (self.requests is None and self.seconds is None)
+
+
+def ends(requests: object, seconds: object, precision: object) -> dict[str, Any]:
+    """Check when a level ends; return the keywords for `Ends`.
+
+    Raises
+    ------
+    SettingsError
+        Names the first setting that is refused.
+    """
+    return {
+        "requests": None if requests is None else whole("requests", requests, 1, 10_000_000),
+        "seconds": None if seconds is None else positive("seconds", seconds),
+        "precision": precise(precision),
+    }
+
+
+@dataclass(frozen=True)
+class Load(Ends):
+    """A closed loop: so many users at once, each sending its next request when one ends.
+
+    Attributes
+    ----------
+    concurrency : tuple of int
+        The levels, in the order in which they are walked.
+    """
+
+    concurrency: tuple[int, ...]
+
+    axis = "concurrency"
+    """The column of `run.points` that the levels stand in."""
+    unit = ""
+    said = "closed loop"
 
     @classmethod
     def of(
@@ -191,21 +222,14 @@ class Load:
             concurrency = doublings(1, whole("concurrency", highest, 1, MAX_CONCURRENCY))
         return cls(
             levels(concurrency),  # type: ignore[arg-type]
-            None if requests is None else whole("requests", requests, 1, 10_000_000),
-            None if seconds is None else positive("seconds", seconds),
-            precise(precision),
-            highest is not None,
+            auto=highest is not None,
+            **ends(requests, seconds, precision),
         )
 
     @property
     def levels(self) -> tuple[int, ...]:
         """The levels, whatever they are of."""
         return self.concurrency
-
-    @property
-    def adaptive(self) -> bool:
-        """Whether a level ends when its interval is narrow enough."""
-        return self.precision is not None or (self.requests is None and self.seconds is None)
 
     @staticmethod
     def enough(concurrency: float) -> int:

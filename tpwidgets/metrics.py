@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arrivals import Floats, Grid, gaps, tokens_course
-from .dependence import trend
-from .drift import drift_notes
+from .drift import drift_notes, settling
 from .intervals import (
     BINS,
     NONE,
@@ -284,7 +283,7 @@ def _latencies(ok: Columns, row: Row, at_once: float, provisional: bool) -> Row:
         for label, (value, interval) in zip(labels, found, strict=True):
             out |= _cell(f"{name}_{label}_ms", value, interval)
     ttft, e2e = _known(ok["ttft_ms"]), _known(ok["e2e_ms"])
-    out["drifts"] = trend(ttft if ttft.size else e2e)
+    out["drifts"] = settling(ttft if ttft.size else e2e)
     for label, p in PERCENTILES.items():
         out[f"ttft_{label}_firm"] = firm(ttft.size, p)
     # Fast is short: the speed's lower bound is the time's upper one.

@@ -2,15 +2,13 @@
 
 import base64
 import gzip
-import os
 import re
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import SettingsError
+from .files import replacing
 from .run import escape
 
 if TYPE_CHECKING:
@@ -160,13 +158,6 @@ def write(page: str, path: str | Path) -> Path:
         If the folder does not exist or can't be written to.
     """
     target = Path(path).expanduser()
-    part = target.with_name(f".{target.name}.part")
-    try:
-        part.write_bytes(page.encode("utf-8", "replace"))  # half a character that a server sent
-        os.replace(part, target)  # noqa: PTH105 - atomic, also over an older file
-    except OSError as error:
-        raise SettingsError(f"path {str(target)!r} can't be written: {error.strerror}.") from None
-    finally:
-        with suppress(OSError):
-            part.unlink()
+    with replacing(target) as raw:
+        raw.write(page.encode("utf-8", "replace"))  # half a character that a server sent
     return target

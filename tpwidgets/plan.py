@@ -8,7 +8,7 @@ from .cost import Price, usd_per_1m_output, usd_per_1m_total
 from .intervals import firm
 from .largest import Largest
 from .slo import Limits
-from .words import at_level, count, duration, is_whole, level, measured, percent, usd
+from .words import at_level, count, duration, is_whole, level, measured, percent, throughput, usd
 
 Point = Mapping[str, object]
 
@@ -89,7 +89,7 @@ def _usable(point: Point) -> bool:
         and not point.get("client_limited")
         and measured(point, "n")
         and level(point)
-        and measured(point, _rate(point))
+        and measured(point, throughput(point))
     )
 
 
@@ -131,7 +131,7 @@ def _step(here: Point, there: Point) -> tuple[list[str], bool]:
         name = _latency(there)[1]
         stops.append(f"{name} doubles" if factor < 3 else f"{name} grows {factor:.0f}-fold")
     doublings = log2(level(there) / level(here))
-    rate = _rate(there)
+    rate = throughput(there)
     ratio = (measured(there, rate) or 0.0) / (measured(here, rate) or 1.0)
     gain = ratio ** (1 / doublings) - 1
     proven = _apart(here, there, rate)
@@ -144,11 +144,6 @@ def _step(here: Point, there: Point) -> tuple[list[str], bool]:
             each = "" if doublings == 1 else " per doubling"
             stops.append(f"throughput rises only {percent(100 * gain)}{each}")
     return stops, proven and gain > 0
-
-
-def _rate(point: Point) -> str:
-    """Return the column of what a system makes per second."""
-    return "items_per_s" if is_whole(point) else "output_tps"
 
 
 def _latency(point: Point) -> tuple[str, str]:
@@ -176,7 +171,7 @@ def _apart(a: Point, b: Point, name: str) -> bool:
 def _what_it_gives(point: Point, price: Price | None, within: str = "") -> str:
     latency, name = _latency(point)
     unit = "items/s" if is_whole(point) else "tokens/s"
-    parts = [f"{count(measured(point, _rate(point)))} {unit}"]
+    parts = [f"{count(measured(point, throughput(point)))} {unit}"]
     p95, p50 = (measured(point, f"{latency}_{p}_ms") for p in ("p95", "p50"))
     n = int(measured(point, "n") or 0)
     if p95 is not None and (point.get("ttft_p95_firm") or (latency == "e2e" and firm(n, 0.95))):

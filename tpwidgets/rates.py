@@ -9,7 +9,7 @@ from numbers import Real
 from random import Random
 
 from .errors import SettingsError
-from .loads import MAX_CONCURRENCY, Load, doublings, positive, precise, searched, whole
+from .loads import MAX_CONCURRENCY, Ends, Load, doublings, ends, positive, searched
 from .words import count as written
 
 ARRIVALS = "poisson", "constant", "gamma"
@@ -44,7 +44,7 @@ def arrival_times(rate: float, arrivals: str, burstiness: float, random: Random)
 
 
 @dataclass(frozen=True)
-class OpenLoad:
+class OpenLoad(Ends):
     """An open loop: so many requests per second, sent whether or not others have ended.
 
     Attributes
@@ -56,8 +56,6 @@ class OpenLoad:
     burstiness : float
         The gamma distribution's shape (as vLLM's benchmark calls it): below 1, requests come in
         bursts; 1 is Poisson.
-    requests, seconds, precision, auto : optional
-        As of a `Load`.
     most : int
         So many requests may be in flight at once; those beyond are not sent, and told of.
     """
@@ -65,10 +63,6 @@ class OpenLoad:
     rate: tuple[float, ...]
     arrivals: str = "poisson"
     burstiness: float = 1.0
-    requests: int | None = None
-    seconds: float | None = None
-    precision: float | None = None
-    auto: bool = False
     most: int = MAX_CONCURRENCY
 
     axis = "rate"
@@ -101,10 +95,8 @@ class OpenLoad:
             rates(rate),
             str(arrivals),
             shape,
-            None if requests is None else whole("requests", requests, 1, 10_000_000),
-            None if seconds is None else positive("seconds", seconds),
-            precise(precision),
-            highest is not None,
+            auto=highest is not None,
+            **ends(requests, seconds, precision),
         )
 
     @property
@@ -121,11 +113,6 @@ class OpenLoad:
         if self.most < MAX_CONCURRENCY:
             said += f", at most {self.most} at once without confirm=True"
         return said
-
-    @property
-    def adaptive(self) -> bool:
-        """Whether a level ends when its interval is narrow enough."""
-        return self.precision is not None or (self.requests is None and self.seconds is None)
 
     @staticmethod
     def enough(rate: float) -> int:  # noqa: ARG004 - as of a Load

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .errors import MeasurementError
 from .intervals import Z, student
-from .words import count, is_whole, measured
+from .words import count, is_whole, measured, throughput
 
 Point = Mapping[str, object]
 Floats = NDArray[np.float64]
@@ -142,7 +142,7 @@ def fit(points: Iterable[Point]) -> Scaling:
         )
     levels = np.array(sorted(latest), dtype=float)
     rows = [latest[int(level)] for level in levels]
-    values = np.array([measured(row, _rate(row)) for row in rows], dtype=float)
+    values = np.array([measured(row, throughput(row)) for row in rows], dtype=float)
     deviation = np.array([_deviation(row) for row in rows])
     terms, inverse = _terms(levels), levels / values
     weights = values / (inverse * deviation)  # 1 / the deviation of N / X
@@ -164,15 +164,11 @@ def fit(points: Iterable[Point]) -> Scaling:
 
 def _usable(point: Point) -> bool:
     odd = point.get("provisional") or point.get("client_limited")
-    return not odd and point.get("rate") is None and bool(measured(point, _rate(point)))
-
-
-def _rate(point: Point) -> str:
-    return "items_per_s" if is_whole(point) else "output_tps"
+    return not odd and point.get("rate") is None and bool(measured(point, throughput(point)))
 
 
 def _deviation(point: Point) -> float:
-    value, lo, hi = (measured(point, _rate(point) + end) for end in ("", "_lo", "_hi"))
+    value, lo, hi = (measured(point, throughput(point) + end) for end in ("", "_lo", "_hi"))
     known = 0.0 if lo is None or hi is None else (hi - lo) / (2 * Z)
     return max(known, _TRUST * (value or 0.0))
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import log, sqrt
 
+from .largest import first_broken
 from .loads import doublings
 from .plan import MAX_ERROR_RATE, MIN_GAIN
-from .words import is_whole, measured
+from .words import measured, throughput
 
 Point = Mapping[str, object]
 
@@ -62,15 +63,13 @@ class Search:
 
     def _turn(self, done: list[tuple[float, Point]]) -> int | None:
         """Return which is the first point that is too far, None if there is none yet."""
+        broken = first_broken([point for _, point in done]) if self.limited else None
         for i, (_, point) in enumerate(done):
-            if not measured(point, "n") or point.get("queue_grows"):
+            if i == broken or not measured(point, "n") or point.get("queue_grows"):
                 return i
             if self.limited:
-                # one that seems to break limits, below one that surely keeps them, was bad luck
-                lucky = any(p.get("limits_hold") and p.get("limits_sure") for _, p in done[i:])
-                if not point.get("limits_hold") and not lucky:
-                    return i
-            elif _failing(point) or (i and not _rises(done[i - 1], done[i])):
+                continue
+            if _failing(point) or (i and not _rises(done[i - 1], done[i])):
                 return i
         return None
 
@@ -113,8 +112,7 @@ def _failing(point: Point) -> bool:
 
 
 def _throughput(point: Point) -> float:
-    """Return what a system makes per second."""
-    return measured(point, "items_per_s" if is_whole(point) else "output_tps") or 0.0
+    return measured(point, throughput(point)) or 0.0
 
 
 def _rises(here: tuple[float, Point], there: tuple[float, Point]) -> bool:

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .intervals import turns_interval
+from .turns import EDGE_S
 from .words import measured
 
 if TYPE_CHECKING:
@@ -26,16 +26,8 @@ MAX_ERROR_RATE = 0.01
 MIN_BLOCKS = 4
 """Where users took fewer turns, parts of a turn tell how means differ."""
 
-EDGE_S = 1e-6
-"""As of `metrics.operating_point`: an event this close to a window's edge is on it."""
-
 LEAST = 0.1
 """TTFT alone is at least this share of what was measured at the lowest level."""
-
-STABLE = 0.05
-BEYOND_CHANCE = 2.0
-"""An open loop's requests become more and more where of those sent in the window so many did not
-end: more than this share, and so many standard deviations of Poisson's requests in flight."""
 
 
 def usable(point: Point) -> bool:
@@ -49,17 +41,10 @@ def usable(point: Point) -> bool:
     if (measured(point, "error_rate") or 0.0) > MAX_ERROR_RATE:
         return False
     return bool(
-        measured(point, "output_tps") and measured(point, "ttft_p50_ms") and not _grows(point)
+        measured(point, "output_tps")
+        and measured(point, "ttft_p50_ms")
+        and not point.get("queue_grows")
     )
-
-
-def _grows(point: Point) -> bool:
-    sent, ended = measured(point, "sent_rps"), measured(point, "rps")
-    if sent is None or ended is None:
-        return False
-    window_s = measured(point, "window_s") or 0.0
-    chance = BEYOND_CHANCE * sqrt(2 * _in_flight(point))
-    return (sent - ended) * window_s > STABLE * sent * window_s + chance
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,10 +6,9 @@ array, all at once, would be a gigabyte.
 
 import gzip
 import json
-import os
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from io import TextIOWrapper
 from pathlib import Path
@@ -18,6 +17,7 @@ from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
 from .cost import Price
 from .errors import SettingsError
+from .files import replacing
 from .run import Run
 from .samples import Sample, Window
 from .slo import Limits
@@ -45,7 +45,7 @@ def save(run: Run, path: str | Path) -> Path:
         If the folder does not exist or can't be written to.
     """
     target = Path(path).expanduser()
-    with _replacing(target) as raw:
+    with replacing(target) as raw:
         packed = gzip.GzipFile("", "wb", 5, raw, 0) if target.suffix == ".gz" else raw
         _write(run, packed)
     return target
@@ -60,27 +60,12 @@ def save_all(runs: Sequence[Run], about: dict[str, Any], path: str | Path) -> Pa
         If the folder does not exist or can't be written to.
     """
     target = Path(path).expanduser()
-    with _replacing(target) as raw, ZipFile(raw, "w", ZIP_DEFLATED) as file:
+    with replacing(target) as raw, ZipFile(raw, "w", ZIP_DEFLATED) as file:
         file.writestr(_ABOUT, _json(about | {"format": SEVERAL}))
         for number, run in enumerate(runs, 1):
             with file.open(f"run-{number}.json", "w", force_zip64=True) as document:
                 _write(run, document)
     return target
-
-
-@contextmanager
-def _replacing(target: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes the target's place once it is whole."""
-    part = target.with_name(f".{target.name}.part")
-    try:
-        with part.open("wb") as raw:
-            yield raw
-        os.replace(part, target)  # noqa: PTH105 - atomic, also over an older file
-    except OSError as error:
-        raise SettingsError(f"path {str(target)!r} can't be written: {error.strerror}.") from None
-    finally:
-        with suppress(OSError):
-            part.unlink()
 
 
 def _write(run: Run, raw: IO[bytes] | gzip.GzipFile) -> None:

@@ -254,6 +254,11 @@ def is_whole(point: Mapping[str, object]) -> bool:
     return measured(point, "items_per_s") is not None and measured(point, "ttft_p50_ms") is None
 
 
+def throughput(point: Mapping[str, object]) -> str:
+    """Return the column of what a system makes per second: items where answers come whole."""
+    return "items_per_s" if is_whole(point) else "output_tps"
+
+
 def are_whole(points: Iterable[Mapping[str, object]]) -> bool:
     """Tell whether the answers of a run came whole: its current one, where others stand beside it.
 
