@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 from browser import NoBrowserError, find_chromium, launch, need
+from certificates import certificate as certificate
 from real_model import llama as llama
 
 if TYPE_CHECKING:
     from lab import Lab, LabPage
     from playwright.sync_api import Browser
+
+# Where one of their assertions fails it says why, as in a test.
+pytest.register_assert_rewrite("board_page", "drawn", "exchanges", "probing", "raw_client")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

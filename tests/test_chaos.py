@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from certificates import tls
 from hostile import PATIENCE_S, STREAM, Api, Peer, Request, Server, answer, chunk, free_port, token
 from test_measure import linux, until, worker_gone
-from test_transport import certificate as certificate
-from test_transport import tls
 
 import tpwidgets as tp
 

@@ -1,143 +1,51 @@
-"""Every fault that an endpoint can have, at every stage: what becomes of the request, and what is
-said about it. All faults are had at once, from one server."""
+"""What becomes of a request, whatever the server does with its answer."""
 
 import asyncio
 import gzip
 import itertools
-import os
-import socket
-import time
-import zlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
+from exchanges import in_loop
+from faulty import (
+    GZIP,
+    LIMIT_S,
+    OUTPUT,
+    RAW,
+    TWO,
+    ZLIB,
+    Fault,
+    after,
+    ask,
+    encoded,
+    endless,
+    error,
+    long_line,
+    packed,
+    pings,
+)
 from hostile import (
     DONE,
     END,
-    NOT_FOUND,
     PATIENCE_S,
     STREAM,
     Api,
     Peer,
-    Request,
     Server,
     answer,
     chunk,
     event,
     finish,
-    free_port,
     response,
     said,
     stream,
     token,
     usage,
 )
-from test_measure import linux
-from test_transport import certificate as certificate
-from test_transport import in_loop, selector, tls
 
-import tpwidgets as tp
-from tpwidgets.engine import throttle
 from tpwidgets.engine.breaker import Breaker
-from tpwidgets.engine.encoding import Unpacker
-from tpwidgets.engine.requester import Requester
-from tpwidgets.engine.stamps import Clock
-from tpwidgets.errors import EndpointError
-from tpwidgets.plan import answer as answer_of
-from tpwidgets.protocols import PROTOCOLS
 from tpwidgets.samples import Sample
 from tpwidgets.verdict import why
-
-LIMIT_S = 1.5
-"""The time limit of the faults in which it matters: all of them wait for it together."""
-OUTPUT = 3
-TWO = [token(), token()]
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What a server does wrong once it has read a request, and what has to come of it."""
-
-    does: bytes | Callable[[Peer], None]
-    then: str = "keep"
-    """``keep`` the connection open, in silence; ``close`` or ``reset`` it."""
-    status: str = "ok"
-    code: int | None = 200
-    says: str = ""
-    """Part of what is said of it."""
-    tokens: int = 0
-    limit_s: float = PATIENCE_S
-
-    def __call__(self, peer: Peer) -> None:
-        if callable(self.does):
-            self.does(peer)
-        else:
-            peer.send(self.does)
-        if self.then == "keep":
-            peer.gone()
-        elif self.then == "reset":
-            peer.reset()
-
-
-def pings(ping: bytes) -> Callable[[Peer], None]:
-    """Return what sends the same again and again until the client has hung up."""
-
-    def does(peer: Peer) -> None:
-        peer.sock.settimeout(LIMIT_S / 20)
-        while True:
-            try:
-                if not peer.sock.recv(1):
-                    return
-            except TimeoutError:
-                peer.send(ping)
-            except ConnectionResetError:  # it had not read all when it hung up
-                return
-
-    return does
-
-
-def after(said: bytes, does: Callable[[Peer], None]) -> Callable[[Peer], None]:
-    def both(peer: Peer) -> None:
-        peer.send(said)
-        does(peer)
-
-    return both
-
-
-def endless(piece: bytes) -> Callable[[Peer], None]:
-    def does(peer: Peer) -> None:
-        for _ in range(1_000_000):
-            peer.send(piece)
-        raise AssertionError("nobody broke it off")
-
-    return does
-
-
-def long_line(peer: Peer) -> None:
-    peer.send(STREAM + b"".join(map(chunk, TWO)) + b"%x\r\ndata: " % (6 + 100 * 2**20))
-    for _ in range(100):
-        peer.send(b"x" * 2**20)
-    peer.send(b"\r\n" + chunk(b"\n\n" + finish() + DONE) + END)
-
-
-def encoded(encoding: str, body: bytes) -> bytes:
-    head = f"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-encoding: {encoding}\r\n"
-    return head.encode() + b"transfer-encoding: chunked\r\n\r\n" + body + END
-
-
-def packed(wbits: int, events: list[bytes], *, ended: bool = True) -> bytes:
-    """Return the events as chunks, each compressed so far that it can be read at once."""
-    packer = zlib.compressobj(wbits=wbits)
-    pieces = [packer.compress(said) + packer.flush(zlib.Z_SYNC_FLUSH) for said in events]
-    return b"".join(map(chunk, pieces)) + (chunk(packer.flush()) if ended else b"")
-
-
-def error(status: str, *headers: str, body: bytes = b'{"error": {"message": "no luck"}}') -> bytes:
-    plain = response(body, status=status)
-    return plain.replace(b"\r\n", "".join(f"\r\n{h}" for h in headers).encode() + b"\r\n", 1)
-
 
 WHOLE = [*TWO, token(), finish(), usage(10, 3), DONE]
 BEGUN = STREAM + b"".join(map(chunk, TWO))
@@ -146,7 +54,6 @@ NULL = event({"choices": [{"index": 0, "delta": {"role": "assistant", "content":
 EMPTY = event({"choices": []})
 SILENT = {"status": "timeout", "limit_s": LIMIT_S}
 OK = {"tokens": 3}
-GZIP, ZLIB, RAW = 31, 15, -15
 
 FAULTS: dict[str, Fault] = {
     # headers
@@ -319,30 +226,6 @@ FAULTS: dict[str, Fault] = {
 }  # fmt: skip
 
 
-def requester(url: str, limit_s: float, batch: int = 1) -> Requester:
-    protocol = PROTOCOLS["chat"]
-    return Requester(
-        {
-            "url": url, "protocol": "chat", "body": protocol.body("m", "", OUTPUT),
-            "prompt_at": protocol.prompt_at, "headers": {}, "words": 4, "instructed": False,
-            "prefix": "", "batch": batch, "output_tokens": OUTPUT, "timeout_s": limit_s,
-            "local": True, "epoch_ns": 0, "run": "r", "seed": 1,
-        },
-        Clock(), selector(),
-    )  # fmt: skip
-
-
-async def ask(
-    url: str, limit_s: float = PATIENCE_S, times: int = 1, batch: int = 1
-) -> list[Sample]:
-    """Make one request after the other, as one user does."""
-    made = requester(url, limit_s, batch)
-    try:
-        return [(await made(0))[0] for _ in range(times)]
-    finally:
-        await made.close()
-
-
 def script(peer: Peer) -> None:
     request = peer.request()
     FAULTS[request.target.removeprefix("/").replace("%20", " ")](peer)
@@ -419,218 +302,3 @@ def test_who_makes_fewer_choices_than_asked_for_is_measured_by_those_that_came()
         assert (sample.status, sample.items) == ("ok", came)
         assert sample.requested_tokens == OUTPUT * came
     assert (cut.status, cut.items) == ("disconnected", 4)
-
-
-# --- before there is a connection -----------------------------------------------------------------
-
-
-def test_refused() -> None:
-    [sample] = in_loop(ask(f"http://127.0.0.1:{free_port()}/"))
-    assert (sample.status, sample.http_status) == ("refused", None)
-    assert why(sample) == "no connection (Connection refused)"
-
-
-def test_a_name_that_leads_nowhere() -> None:
-    [sample] = in_loop(ask("http://no-such-host.invalid/"))
-    assert sample.status == "refused"
-    assert why(sample).startswith("no connection (")
-
-
-@linux
-def test_nobody_accepts() -> None:
-    """The queue of those who wait to be accepted is full: the system drops who knocks."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
-        address = listener.getsockname()
-        waiting = [socket.socket() for _ in range(4)]
-        for sock in waiting:
-            sock.setblocking(False)
-            sock.connect_ex(address)
-        [sample] = in_loop(ask(f"http://127.0.0.1:{address[1]}/", 0.3))
-        for sock in waiting:
-            sock.close()
-    assert sample.status == "timeout"
-    assert why(sample) == "timed out (no connection within 0.3 s)"
-
-
-def test_who_accepts_late_is_only_slow() -> None:
-    async def late(server: Server) -> Sample:
-        asking = asyncio.create_task(ask(server.url))
-        await asyncio.sleep(0)
-        with server:
-            [sample] = await asking
-        return sample
-
-    server = Server(lambda peer: (peer.request(), peer.send(answer(3)), peer.gone())[-1])
-    assert in_loop(late(server)).status == "ok"
-
-
-def test_tls_that_fails(certificate: Path) -> None:
-    def silent(peer: Peer) -> None:
-        peer.gone()
-
-    with Server(silent, tls=tls(certificate)) as untrusted:
-        [sample] = in_loop(ask(untrusted.url))
-        assert sample.status == "refused"
-        assert "no connection (its certificate is not trusted: " in why(sample)
-    for does, says in (
-        (lambda peer: peer.send(NOT_FOUND), "TLS failed: "),
-        (Peer.close, "the server closed the connection in the TLS handshake"),
-        (Peer.reset, "Connection reset by peer"),
-    ):
-        with Server(lambda peer, does=does: (peer.sock.recv(1), does(peer))[0]) as server:
-            [sample] = in_loop(ask(server.url.replace("http:", "https:")))
-        assert sample.status == "refused"
-        assert f"no connection ({says}" in why(sample)
-    with Server(silent) as hole:
-        [sample] = in_loop(ask(hole.url.replace("http:", "https:"), 0.3))
-        assert why(sample) == "timed out (no connection within 0.3 s)"
-
-
-def test_a_connection_closed_after_every_request_costs_only_another() -> None:
-    def once(peer: Peer) -> None:
-        peer.request()
-        peer.send(answer(3))  # keep-alive, but it isn't kept
-
-    with Server(once) as server:
-        made = in_loop(ask(server.url, times=5))
-    assert {sample.status for sample in made} == {"ok"}
-    assert not any(sample.reused_connection for sample in made)
-
-
-def test_what_is_sent_again_is_only_what_nobody_took() -> None:
-    """A kept connection that dies long after a request was sent on it had taken it."""
-
-    def script(peer: Peer) -> None:
-        peer.request()
-        peer.send(answer(3))
-        peer.request()
-        time.sleep(1.1)  # more than what a close that was under way takes
-
-    with Server(script) as server:
-        made = in_loop(ask(server.url, times=2))
-    assert [sample.status for sample in made] == ["ok", "disconnected"]
-    assert len(server.requests) == 2
-
-
-# --- compression ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("encoding", "wbits"), [("gzip", GZIP), ("deflate", ZLIB), (" X-GZIP", GZIP)]
-)
-def test_unpacking_byte_by_byte_and_several_members(encoding: str, wbits: int) -> None:
-    text = os.urandom(3000) * 3
-    parts = [zlib.compressobj(wbits=wbits) for _ in range(2)]
-    data = b"".join(part.compress(text) + part.flush() for part in parts)
-    unpacker = Unpacker(encoding)
-    pieces = [piece for byte in data for piece in unpacker.feed(bytes([byte]))]
-    assert b"".join(pieces) == 2 * text
-
-
-def test_a_small_body_that_unpacks_to_much_comes_in_small_pieces() -> None:
-    bomb = zlib.compress(bytes(50 * 2**20), wbits=GZIP)
-    sizes = [len(piece) for piece in Unpacker("gzip").feed(bomb)]
-    assert sum(sizes) == 50 * 2**20
-    assert max(sizes) <= 64 * 1024
-
-
-# --- what a server says about coming again --------------------------------------------------------
-
-
-@pytest.mark.parametrize("status", [429, 503, 529])
-@pytest.mark.parametrize(
-    ("headers", "pause_s"),
-    [
-        ({"retry-after": "7"}, 7.0),
-        ({"retry-after": "0.5"}, 0.5),
-        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
-        ({"retry-after": "Tue, 01 Jan 2030 00:00:30 GMT"}, 30.0),
-        ({"retry-after": "Tue, 01 Jan 2029 00:00:00 GMT"}, 0.0),
-        ({"retry-after": "-3"}, 0.0),
-        ({"retry-after": "3600"}, 3600.0),
-        ({"retry-after": "nan"}, None),
-        ({"retry-after": "soon"}, None),
-        ({}, None),
-    ],
-)
-def test_how_long_a_refusal_asks_to_wait(
-    status: int, headers: dict[str, str], pause_s: float | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(time, "time", lambda: 1893456000.0)  # 2030 begins
-    unsaid = 1.0 if status == 429 else 0.0
-    assert throttle.pause_s(status, headers, "") == (unsaid if pause_s is None else pause_s)
-
-
-def test_a_quota_that_is_used_up_will_not_be_more_by_waiting() -> None:
-    body = '{"error": {"code": "insufficient_quota"}}'
-    assert throttle.pause_s(429, {"retry-after": "1"}, body) == float("inf")
-
-
-@pytest.mark.parametrize("status", ["429 Slow", "503 Full", "529 Overloaded"])
-def test_a_pause_is_passed_on_to_the_user_who_was_asked(status: str) -> None:
-    async def twice(url: str) -> list[float]:
-        made = requester(url, PATIENCE_S)
-        try:
-            return [(await made(0))[1] for _ in range(2)]
-        finally:
-            await made.close()
-
-    answers = itertools.cycle([error(status, "retry-after: 5"), answer(3)])
-    with Server(Api(chat_completions=lambda _: next(answers))) as server:
-        assert in_loop(twice(f"{server.url}/chat/completions")) == [5.0, 0.0]
-
-
-def test_limits_in_words() -> None:
-    told = {
-        "anthropic-ratelimit-requests-limit": "50",
-        "anthropic-ratelimit-requests-remaining": "0",
-        "anthropic-ratelimit-input-tokens-limit": "30000",
-        "x-ratelimit-remaining-tokens": "12",
-        "x-ratelimit-limit-requests-day": "9",
-        "x-ratelimit-limit-images": "9",
-        "x-ratelimit-reset-requests": "1s",
-    }
-    words = "its limits: 50 requests (0 left), 30,000 input tokens, 12 tokens left"
-    assert throttle.limits_told(told) == words
-    assert throttle.limits_told({"retry-after": "1"}) == ""
-
-
-# --- whole measurements ---------------------------------------------------------------------------
-
-
-def serving(refuse: Callable[[int], bytes | None]) -> Callable[[Request], bytes]:
-    """Return a route: the probes are answered, and each further request but what is refused."""
-    turns = itertools.count()
-
-    def chat(request: Request) -> bytes:
-        refusal = refuse(next(turns)) if "x-request-id" in request.headers else None
-        prompt = len(request.json["messages"][0]["content"].split())
-        return refusal or answer(request.json["max_tokens"], prompt=prompt)
-
-    return chat
-
-
-def test_a_point_with_failures_says_how_many_why_and_what_that_does_to_ttft() -> None:
-    slow = error("429 Slow", "retry-after-ms: 1", "x-ratelimit-limit-requests: 60")
-    route = serving(lambda turn: slow if turn % 4 == 3 else None)
-    with Server(Api(chat_completions=route)) as server:
-        run = tp.measure(server.url, concurrency=2, requests=16, progress=False)
-    [row] = run.rows
-    assert row["n_rate_limited"] == row["n_failed"] >= 3
-    assert row["error_rate"] == row["n_failed"] / (row["n"] + row["n_failed"])
-    assert row["ttft_p95_incl_failures_ms"] == float("inf")
-    assert "requests failed: rate-limited (no luck; its limits: 60 requests)" in row["note"]
-    assert "failures counted as endless, TTFT p95 is endless" in row["note"]
-    # a server that computes nothing is too fast for a client that isn't alone on its core
-    assert "% of requests were rate-limited at 2" in answer_of([{**row, "client_limited": False}])
-    refused = [s for s in run.samples if s.status == "rate_limited"]
-    assert len(run.samples) == len({s.request_id for s in run.samples})
-    assert all(s.http_status == 429 for s in refused)
-
-
-def test_a_key_that_is_refused_by_every_request_ends_it_at_once() -> None:
-    route = serving(lambda turn: error("401 No", body=b'{"error": "wrong key"}'))
-    with Server(Api(chat_completions=route)) as server:
-        with pytest.raises(EndpointError, match=r"every request failed: HTTP 401 \(wrong key\)"):
-            tp.measure(server.url, concurrency=(1, 4, 16), requests=1000, progress=False)
-        assert len([r for r in server.requests if "x-request-id" in r.headers]) <= 3

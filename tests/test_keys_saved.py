@@ -15,23 +15,10 @@ import ipywidgets as w
 import pytest
 from hostile import PATIENCE_S, Api, Request, Server, answer, said
 from ipywidgets.embed import embed_minimal_html
+from marked import KEY, assert_no_trace
 from nbconvert import HTMLExporter
 
 import tpwidgets as tp
-
-KEY = "sk-Marked+K3y/0123456789abcdefGHIJ="
-TRACES = (
-    KEY[:12],
-    KEY[-12:],
-    quote(KEY, safe="")[:14],
-    base64.b64encode(KEY.encode()).decode()[:16],
-)
-
-
-def assert_no_trace(text: str) -> None:
-    for trace in TRACES:
-        at = text.find(trace)
-        assert at < 0, text[max(0, at - 200) : at + 200]
 
 
 def quoting(request: Request) -> bytes:

@@ -1,8 +1,6 @@
-"""The metrics against closed loops whose truth is known by construction or by hand."""
+"""The metrics by hand, and whatever comes."""
 
 import json
-import tracemalloc
-from functools import partial
 from itertools import pairwise
 from math import inf, isnan
 
@@ -10,75 +8,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sampled import closed_loop, failure, request
 
-from tpwidgets import arrivals
-from tpwidgets import ledger as ledger_module
 from tpwidgets.arrivals import tokens_per_bin
-from tpwidgets.intervals import (
-    firm,
-    percentile_with_failures,
-    percentiles,
-    pooled_percentiles,
-    rate_interval,
-    turns_interval,
-)
+from tpwidgets.intervals import percentile_with_failures
 from tpwidgets.ledger import Ledger
 from tpwidgets.metrics import COLUMNS, operating_point, precise_enough
-from tpwidgets.samples import Sample, Window
+from tpwidgets.samples import Window
 from tpwidgets.slo import Limits
 from tpwidgets.tables import points_table, requests_table
 from tpwidgets.words import TTFT_PARTS
 
-
-def request(sent_s=0.0, token_ms=(200.0, 210.0, 220.0), **kwargs):
-    """A request that ended well, one token a chunk, unless told otherwise."""
-    token_ms = list(token_ms)
-    defaults = {
-        "request_id": f"r{sent_s}",
-        "slot": 0,
-        "concurrency": 1,
-        "sent_s": sent_s,
-        "token_ms": token_ms,
-        "ttfo_ms": token_ms[0] if token_ms else None,
-        "ended_ms": token_ms[-1] + 1 if token_ms else 5.0,
-        "prompt_tokens": 100,
-        "output_tokens": len(token_ms),
-        "requested_tokens": len(token_ms),
-    }
-    return Sample(**defaults | kwargs)
-
-
-def failure(sent_s=0.0, status="http_error", **kwargs):
-    bare = {"prompt_tokens": None, "output_tokens": None}
-    return request(sent_s, (), status=status, **bare | kwargs)
-
-
-def closed_loop(concurrency, seconds, *, gap=10.0, ttft=200.0, tokens=100, per_chunk=1, seed=0):
-    """Each slot sends its next request as soon as the last has ended; phases are random."""
-    rng = np.random.default_rng(seed)
-    samples = []
-    for slot in range(concurrency):
-        now = -float(rng.uniform(0, (ttft + gap * tokens) / 1000))
-        while now < seconds:
-            chunks = 1 + max(2, int(rng.normal(tokens, tokens / 4))) // per_chunk
-            gaps = rng.gamma(25, gap / 25, size=chunks - 1)
-            token_ms = np.cumsum([ttft * rng.lognormal(0, 0.2), *gaps]).tolist()
-            output = 1 + (chunks - 1) * per_chunk
-            samples.append(
-                request(
-                    now,
-                    token_ms,
-                    slot=slot,
-                    concurrency=concurrency,
-                    output_tokens=output,
-                    requested_tokens=output,
-                )
-            )
-            now += token_ms[-1] / 1000
-    return samples
-
-
-# --- by hand ---------------------------------------------------------------------------------
+# --- by hand --------------------------------------------------------------------------------------
 
 
 def test_rates_and_latencies_by_hand():
@@ -248,7 +189,7 @@ def test_little_or_nothing_measured_is_still_a_row(samples, provisional):
         assert point["note"] == "every request failed: http error"
 
 
-# --- the client's own limits -----------------------------------------------------------------
+# --- the client's own limits ----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -286,139 +227,7 @@ def test_bunched_chunks_are_noted_not_held_against_the_client():
     assert not point["client_limited"]
 
 
-# --- a loop with known truth -----------------------------------------------------------------
-
-
-def test_closed_loop_with_known_truth():
-    point = operating_point(closed_loop(16, 60), Window(16, 0.0, 60.0, in_flight_mean=16.0))
-    cycle_s = (200 * np.exp(0.02) + 100 * 10) / 1000
-    assert point["rps"] == pytest.approx(16 / cycle_s, rel=0.03)
-    assert point["output_tps"] == pytest.approx(16 * 101 / cycle_s, rel=0.03)
-    assert point["output_tps_lo"] < 16 * 101 / cycle_s < point["output_tps_hi"]
-    assert point["ttft_p50_ms_lo"] < 200 < point["ttft_p50_ms_hi"]
-    assert point["tpot_p50_ms"] == pytest.approx(10, rel=0.02)
-    assert point["user_tps_p50_lo"] < point["user_tps_p50"] < point["user_tps_p50_hi"]
-    assert point["ttft_p95_firm"]
-    assert not point["ttft_p99_firm"]
-    assert precise_enough(point)
-    assert not precise_enough(point, target=0.0001)
-
-
-def test_a_provisional_rate_is_not_low_for_want_of_what_is_in_flight():
-    samples = closed_loop(16, 60)
-    seen = [s for s in samples if s.ended_s <= 8.0]
-    seen.append(request(0.0, slot=40, concurrency=16))  # left over from a higher level
-    now = operating_point(seen, Window(16, 4.0, 8.0), provisional=True)
-    final = operating_point(samples, Window(16, 4.0, 60.0))
-    naive = operating_point(seen, Window(16, 4.0, 8.0))
-    assert now["output_tps"] == pytest.approx(final["output_tps"], rel=0.05)
-    assert naive["output_tps"] < 0.9 * final["output_tps"]
-    assert now["provisional"]
-
-
-def regular_loop(users, seconds, *, turn_s=1.4705, stagger_s=None):
-    """The load of the accuracy targets: TTFT 200 ms, 10 ms gaps, 128 tokens, staggered start."""
-    spacing = min(0.02, 1 / users) if stagger_s is None else stagger_s
-    token_ms = [200.0 + 10 * i for i in range(128)]
-    sends = [
-        (slot * spacing + turn * turn_s, slot)
-        for slot in range(users)
-        for turn in range(int(seconds / turn_s) + 1)
-    ]
-    return [request(at, token_ms, slot=slot, concurrency=users) for at, slot in sorted(sends)]
-
-
-@pytest.mark.parametrize("users", [1, 4, 64, 256])
-def test_rates_are_right_wherever_the_window_ends(users):
-    ledger = Ledger(regular_loop(users, 13))
-    opened = max(s.ended_s for s in ledger[:users]) + 0.001  # as the last user is refilled
-    for seconds in np.linspace(2.5, 10, 13):
-        point = operating_point(ledger, Window(users, opened, opened + seconds))
-        assert point["output_tps"] == pytest.approx(users * 128 / 1.4705, rel=0.002)
-        assert point["rps"] == pytest.approx(users / 1.4705, rel=0.002)
-        assert point["input_tps"] == pytest.approx(users * 100 / 1.4705, rel=0.002)
-        turns = (point["rates_end_s"] - point["rates_start_s"]) / 1.4705
-        assert turns == pytest.approx(round(turns), abs=0.002)
-        assert point["rates_end_s"] <= point["window_end_s"] == opened + seconds
-        assert point["ttft_p50_ms"] == pytest.approx(200)
-        assert point["ttft_p99_ms"] == pytest.approx(200)
-        now = operating_point(ledger, Window(users, opened, opened + seconds), provisional=True)
-        assert now["output_tps"] == pytest.approx(users * 128 / 1.4705, rel=0.02)
-
-
-def test_without_a_whole_turn_the_whole_window_counts():
-    point = operating_point(regular_loop(4, 13), Window(4, 2.0, 3.0))
-    assert (point["rates_start_s"], point["rates_end_s"]) == pytest.approx((2.0, 3.0))
-    samples = [request(0.1, (50.0, 60.0)), request(0.2, (50.0, 60.0))]  # one short turn
-    point = operating_point(samples, Window(1, 0.0, 1.0))
-    assert point["output_tps"] == pytest.approx(4)
-
-
-def test_users_who_wait_for_each_other_are_no_special_case():
-    # Lock-step: a batch of 16 begins and ends as one.
-    point = operating_point(regular_loop(16, 20, stagger_s=0.0), Window(16, 1.471, 12.0))
-    assert point["output_tps"] == pytest.approx(16 * 128 / 1.4705, rel=0.002)
-    assert point["output_tps_lo"] <= point["output_tps"] <= point["output_tps_hi"]
-
-
-def test_a_growing_row_reads_nothing_twice(monkeypatch):
-    samples = regular_loop(8, 12)
-    samples.sort(key=lambda s: s.ended_s)
-    read, blocked = [], []
-    monkeypatch.setattr(
-        ledger_module, "_made", lambda s, made=ledger_module._made: read.append(s) or made(s)
-    )
-    monkeypatch.setattr(
-        arrivals, "blocks", lambda stamps, of=arrivals.blocks: blocked.extend(stamps) or of(stamps)
-    )
-    grown = Ledger()
-    for i in range(0, len(samples), 5):
-        grown.extend(samples[i : i + 5])
-        now = grown[-1].ended_s
-        if now > 2:
-            point = operating_point(grown, Window(8, 1.7, now), provisional=True)
-    assert point["output_tps"] == pytest.approx(8 * 128 / 1.4705, rel=0.02)
-    assert len(read) == len(samples) == len({s.request_id for s in read})
-    assert len(blocked) == len(samples)
-
-
-def test_a_closed_windows_row_is_made_anew_only_for_what_belongs_to_it(monkeypatch):
-    samples = sorted(regular_loop(4, 12), key=lambda s: s.ended_s)
-    window = Window(4, 1.6, 6.0, closed=True)
-    early = [s for s in samples if s.ended_s <= 6.1]
-    grown = Ledger(early)
-    first = operating_point(grown, window)
-    grown.extend(s for s in samples if s.ended_s > 6.1)
-    whole = operating_point(grown, window)
-    assert whole == operating_point(samples, window)
-    assert whole["output_tps"] == pytest.approx(4 * 128 / 1.4705, rel=0.002)
-    assert first["output_tps"] <= whole["output_tps"]
-    monkeypatch.setattr(arrivals, "blocks", None)
-    grown.append(request(7.0, (10.0, 20.0)))
-    whole["n"] = 0  # what a caller does to a row stays with the caller
-    assert operating_point(grown, window)["n"] > 0
-
-
-def test_memory_is_that_of_the_gaps():
-    """10 million tokens have to fit into a kernel: half of their stamps' memory more."""
-    ledger = Ledger(request(i / 100, np.arange(200.0, 10_200, 10)) for i in range(400))
-    operating_point(ledger, Window(64, 0.0, 1.0))  # what is imported when first used
-    tracemalloc.start()
-    point = operating_point(ledger, Window(64, 0.0, 60.0))
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert point["n"] == 400
-    assert peak < 4 * 400_000 + 5_000_000
-
-
-def test_an_error_of_0_05_ms_is_seen_in_gaps_of_any_length():
-    for gap in (1.0, 10.0, 1000.0, 60_000.0):
-        late = [request(0.0, (200.0, 200 + gap + 0.05, 200 + 2 * (gap + 0.05)))]
-        point = operating_point(late, Window(1, 0.0, 1e4))
-        assert point["gap_p50_ms"] - gap == pytest.approx(0.05, abs=0.004)
-
-
-# --- what TTFT consists of -------------------------------------------------------------------
+# --- what TTFT consists of ------------------------------------------------------------------------
 
 
 def parts_of(*samples):
@@ -463,114 +272,7 @@ def test_a_servers_times_that_cannot_be_are_left_out():
     assert another["rest"] == pytest.approx(200.0)
 
 
-# --- intervals -------------------------------------------------------------------------------
-
-
-def percentile_interval(values, p):
-    ((_, interval),) = percentiles(values, [p])
-    return interval
-
-
-def test_percentile_interval_covers():
-    rng = np.random.default_rng(7)
-    hits = 0
-    for _ in range(2000):
-        lo, hi = percentile_interval(rng.exponential(size=50), 0.5)
-        hits += lo <= np.log(2) <= hi
-    assert 0.93 <= hits / 2000 <= 0.98
-
-
-@pytest.mark.parametrize(("p", "needed"), [(0.5, 6), (0.95, 59), (0.99, 299)])
-def test_percentile_interval_needs_enough_values(p, needed):
-    assert percentile_interval(np.arange(needed - 1), p) == (None, None)
-    lo, hi = percentile_interval(np.arange(needed), p)
-    assert lo < p * (needed - 1) < hi
-
-
-def test_percentile_interval_ranks_by_hand():
-    # Hahn & Meeker: n = 50, median: the 18th and 33rd value cover 96.7 %.
-    assert percentile_interval(np.arange(1, 51), 0.5) == (18.0, 33.0)
-    lo, hi = percentile_interval(np.arange(1, 10_001), 0.5)  # beyond the exact table
-    assert (5000 - lo, hi - 5000) == pytest.approx((98, 99), abs=2)
-
-
-@pytest.mark.parametrize(
-    ("n", "p", "expected"),
-    [(19, 0.5, False), (20, 0.5, True), (200, 0.95, True), (999, 0.99, False)],
-)
-def test_firm(n, p, expected):
-    assert firm(n, p) is expected
-
-
-def in_blocks(values, each, requests):
-    """Values of requests that have `each`, so many requests a block."""
-    for i in range(0, len(values), each * requests):
-        block = values[i : i + each * requests]
-        yield block, np.full(len(block) // each, each)
-
-
-def test_pooled_percentiles_know_that_a_request_resembles_itself():
-    rng = np.random.default_rng(3)
-    hits = 0
-    for _ in range(300):
-        pace = np.repeat(rng.normal(10, 1, size=40), 50)  # a request's gaps share their pace
-        gaps = pace + rng.normal(0, 0.2, size=pace.size)
-        ((_, (lo, hi)),) = pooled_percentiles(partial(in_blocks, gaps, 50, 7), 2000, [0.5])
-        hits += lo <= 10 <= hi
-    assert 0.90 <= hits / 300 <= 0.99  # as independent values they would cover about 20 %
-
-
-@pytest.mark.parametrize("phi", [0.0, 0.5])
-def test_rate_interval_covers_correlated_counts(phi):
-    rng = np.random.default_rng(5)
-    hits, width = 0, 0.0
-    for _ in range(400):
-        noise = rng.normal(size=220)
-        x = np.zeros(220)
-        for i in range(1, 220):
-            x[i] = phi * x[i - 1] + noise[i]
-        lo, hi = rate_interval(50 + x[100:], 0.5)
-        hits += lo <= 100 <= hi
-        width += (hi - lo) / 400
-    assert 0.87 <= hits / 400 <= 0.99
-    assert width == pytest.approx(2 * 3.92 / np.sqrt(120) / (1 - phi), rel=0.3)
-
-
-def test_rate_interval_covers_a_closed_loop():
-    def points(seeds):
-        return [operating_point(closed_loop(4, 30, seed=s), Window(4, 2.0, 30.0)) for s in seeds]
-
-    known, tried = points(range(60)), points(range(60, 160))
-    for rate in ("output_tps", "rps"):
-        truth = np.mean([p[rate] for p in known])
-        hits = sum(p[f"{rate}_lo"] <= truth <= p[f"{rate}_hi"] for p in tried)
-        assert 90 <= hits <= 100
-
-
-def test_turns_interval_covers_a_closed_loop_whose_turns_are_alike():
-    """Bursts that repeat with every turn are no uncertainty; what differs from turn to turn is."""
-    hits, widths = 0, []
-    for seed in range(300):
-        rng = np.random.default_rng(seed)
-        spans = 2.5 + 0.05 * rng.standard_normal(6)  # everybody's turns: the loop is in step
-        amounts = 4000 + 100 * rng.standard_normal(6)
-        rate, length = float(amounts.sum() / spans.sum()), float(spans.sum())
-        lo, hi = turns_interval(np.tile(amounts, 4), np.tile(spans, 4), 4, rate, length)
-        hits += lo <= 4000 / 2.5 <= hi
-        widths.append((hi - lo) / 2 / rate)
-    assert 0.90 <= hits / 300 <= 0.99
-    assert np.mean(widths) < 0.05
-    assert turns_interval(np.ones(4), np.ones(4), 2, 1.0, 2.0) == (None, None)
-
-
-def test_rate_interval_is_deterministic():
-    counts = np.random.default_rng(1).poisson(5, 120)
-    assert rate_interval(counts, 0.5) == rate_interval(counts, 0.5)
-    assert rate_interval(np.full(120, 3), 0.5) == (6.0, 6.0)
-    assert rate_interval(np.zeros(120), 0.5) == rate_interval([1, 2], 0.5) == (None, None)
-
-
-# --- whatever comes --------------------------------------------------------------------------
+# --- whatever comes -------------------------------------------------------------------------------
 
 
 @st.composite
@@ -618,7 +320,7 @@ def test_a_requests_chunks_sum_to_its_tokens(gaps, output, first):
     assert point["output_tps"] == pytest.approx(output / 10)
 
 
-# --- tables ----------------------------------------------------------------------------------
+# --- tables ---------------------------------------------------------------------------------------
 
 
 def test_tables_have_the_documented_columns_and_types():

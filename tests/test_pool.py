@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_metrics import closed_loop
+from sampled import closed_loop
 from virtual import closed_loop_run, steady_run
 
 import tpwidgets as tp

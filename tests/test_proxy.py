@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import httpx
 import pytest
+from exchanges import OK, in_loop, request_to
 from hostile import PATIENCE_S, STREAM, Peer, Server, chunk, response, token
-from test_transport import OK, in_loop, request_to
 
 from tpwidgets.engine.exchange import BrokenOff, Exchange
 from tpwidgets.engine.stamps import Clock
