@@ -33,12 +33,12 @@ from .stamps import KERNEL_STAMPS, Clock
 
 _FLUSH_S = 0.1
 _BEAT_S = 0.05
-_NAP_FROM = 1000.0
+_GATHER_FROM = 1000.0
 """From so many reads a second on, reads are let gather for a moment."""
-_NAP_S = 0.0005, 0.002
-"""How long at least, where it is worth it, and at most."""
-_NAP_PER_GAP = 1 / 6
-"""How long in relation to the gap between a stream's tokens: closer, they would merge."""
+_PERIOD_S = 0.00075, 0.0025
+"""How far apart looks at the sockets lie then: at least, where it is worth it, and at most."""
+_PERIOD_PER_GAP = 1 / 4
+"""The same in relation to the gap between a stream's tokens: longer, they would merge."""
 _OPENED_AHEAD = 64
 """So many connections an open loop's level opens ahead at most: how many it needs, time shows."""
 
@@ -182,8 +182,10 @@ class Worker:
         served, since = self._selector.served, now - self._paced_at
         rate = (served - self._paced_served) / since
         self._paced_at, self._paced_served = now, served
-        nap_s = min(_NAP_PER_GAP * self._loop.in_flight / max(rate, 1.0), _NAP_S[1])
-        self._selector.nap_s = nap_s if rate > _NAP_FROM and nap_s >= _NAP_S[0] else 0.0
+        gap_s = self._loop.in_flight / max(rate, 1.0)
+        period_s = min(_PERIOD_PER_GAP * gap_s, _PERIOD_S[1])
+        worth_it = rate > _GATHER_FROM and period_s >= _PERIOD_S[0]
+        self._selector.period_s = period_s if worth_it else 0.0
 
 
 def main() -> None:
