@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tpwidgets.engine.sweep import Sweep
-from tpwidgets.largest import Largest
-from tpwidgets.loads import Load
-from tpwidgets.rates import OpenLoad
-from tpwidgets.slo import Limits
+from tpwidgets.metrics.largest import Largest
+from tpwidgets.metrics.slo import Limits
+from tpwidgets.workload.loads import Load
+from tpwidgets.workload.rates import OpenLoad
 
 from .results import collect
 from .virtual import OUTPUT_TOKENS, Level, Point, stopped

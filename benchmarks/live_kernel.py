@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tpwidgets.live.layout import board_charts
-from tpwidgets.timeline import Timeline
+from tpwidgets.metrics.timeline import Timeline
 
 from .clients import Seen
 from .clients.ours import keep

@@ -8,14 +8,14 @@ from random import Random
 from typing import Any, Protocol
 
 from tpwidgets.engine.sweep import Sweep
-from tpwidgets.ledger import Ledger
-from tpwidgets.loads import Load
-from tpwidgets.metrics import operating_point
-from tpwidgets.rates import OpenLoad, arrival_times
+from tpwidgets.metrics.ledger import Ledger
+from tpwidgets.metrics.points import operating_point
+from tpwidgets.metrics.slo import Limits
 from tpwidgets.samples import Sample, Window
 from tpwidgets.simulator.physics import Engine, Request
 from tpwidgets.simulator.profiles import PROFILES
-from tpwidgets.slo import Limits
+from tpwidgets.workload.loads import Load
+from tpwidgets.workload.rates import OpenLoad, arrival_times
 
 PROMPT_TOKENS, OUTPUT_TOKENS = 256, 64
 POLL_S = 0.3

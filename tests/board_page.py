@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tpwidgets.live import Board
-from tpwidgets.timeline import Timeline
+from tpwidgets.metrics.timeline import Timeline
 
 STATIC = Path(__file__).parent.parent / "tpwidgets" / "live"
 PAGE = """<!doctype html><html><head><meta charset="utf-8"><link rel="icon" href="data:,">

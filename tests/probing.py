@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from hostile import PATIENCE_S, Peer, Server, said
 
-from tpwidgets.endpoints import Endpoint
+from tpwidgets.endpoints.endpoint import Endpoint
+from tpwidgets.endpoints.prepared import Prepared
+from tpwidgets.endpoints.probe import prepare
 from tpwidgets.errors import EndpointError
-from tpwidgets.prepared import Prepared
-from tpwidgets.probe import prepare
-from tpwidgets.workload import Workload
+from tpwidgets.workload.prompts import Workload
 
 
 def probe(

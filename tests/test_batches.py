@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from tpwidgets.charts import overview_spec, picture_png
-from tpwidgets.cost import Price
-from tpwidgets.cost_table import cost_table
+from tpwidgets.charts.overview import overview_spec, picture_png
+from tpwidgets.cost.price import Price
+from tpwidgets.cost.table import cost_table
 from tpwidgets.errors import SettingsError
-from tpwidgets.metrics import operating_point, precise_enough
+from tpwidgets.metrics.points import operating_point, precise_enough
 from tpwidgets.plan import answer
 from tpwidgets.samples import Sample, Window
-from tpwidgets.workload import Workload, prompt
+from tpwidgets.workload.prompts import Workload, prompt
 
 pytestmark = pytest.mark.quick
 

@@ -5,10 +5,10 @@ from board_page import CARD, feed, picture, settle, tell, tooltip
 from board_page import show as show
 from drawn import point
 
-from tpwidgets.charts import price_params
-from tpwidgets.cost import Price, usd_per_1m_output
+from tpwidgets.charts.overview import price_params
+from tpwidgets.cost.price import Price, usd_per_1m_output
 from tpwidgets.live import Board
-from tpwidgets.timeline import Timeline
+from tpwidgets.metrics.timeline import Timeline
 
 pytestmark = pytest.mark.browser
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from drawn import point
 
-from tpwidgets.charts import COLUMNS, clean_rows
+from tpwidgets.charts.overview import COLUMNS, clean_rows
 from tpwidgets.live import Board
 from tpwidgets.live.packing import COLUMNS as PACKED
-from tpwidgets.timeline import Timeline
+from tpwidgets.metrics.timeline import Timeline
 
 
 def sent_by(board: Board) -> list[dict[str, Any]]:

@@ -7,9 +7,9 @@ import pytest
 import vl_convert
 
 import tpwidgets as tp
-from tpwidgets import breakeven_chart
-from tpwidgets.breakeven import BreakEven, break_even
-from tpwidgets.breakeven_chart import break_even_spec
+from tpwidgets.charts import breakeven as breakeven_chart
+from tpwidgets.charts.breakeven import break_even_spec
+from tpwidgets.cost.breakeven import BreakEven, break_even
 from tpwidgets.errors import SettingsError
 
 # $240 a day; half of the day as busy as measured

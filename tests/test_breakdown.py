@@ -9,9 +9,9 @@ import pytest
 import vl_convert
 from drawn import VL, compile_quietly, point
 
-from tpwidgets.breakdown import breakdown, breakdown_spec
-from tpwidgets.breakdown import told as told_anything
-from tpwidgets.chart_layers import GREY
+from tpwidgets.charts.breakdown import breakdown, breakdown_spec
+from tpwidgets.charts.breakdown import told as told_anything
+from tpwidgets.charts.layers import GREY
 
 
 def taken_apart(level: int, **changed: Any) -> dict[str, Any]:

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from virtual import closed_loop_run, open_loop, steady_run
 
-from tpwidgets.capacity import (
+from tpwidgets.errors import SettingsError
+from tpwidgets.run import Run
+from tpwidgets.use_cases.capacity import (
     Between,
     Capacity,
     arrivals,
@@ -14,9 +16,7 @@ from tpwidgets.capacity import (
     simulate,
     through_the_day,
 )
-from tpwidgets.errors import SettingsError
-from tpwidgets.run import Run
-from tpwidgets.service import Curve, usable
+from tpwidgets.use_cases.service import Curve, usable
 
 
 def curve(*levels, alone_s=0.1, **kwargs):

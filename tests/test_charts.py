@@ -11,8 +11,8 @@ import pytest
 import vl_convert
 from drawn import BARE, FAILED, VL, compile_quietly, point, told
 
-from tpwidgets.chart_layers import GREY
-from tpwidgets.charts import (
+from tpwidgets.charts.layers import GREY
+from tpwidgets.charts.overview import (
     PRICE,
     SCHEMA,
     clean_rows,
@@ -21,7 +21,7 @@ from tpwidgets.charts import (
     picture_png,
     price_params,
 )
-from tpwidgets.cost import Price, own_cost, usd_per_1m_output
+from tpwidgets.cost.price import Price, own_cost, usd_per_1m_output
 from tpwidgets.live.layout import board_charts
 from tpwidgets.live.packing import COLUMNS as PACKED
 

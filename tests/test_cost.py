@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tpwidgets.cost import Price, estimate, usd_per_1m_output
-from tpwidgets.cost_table import cost_table
+from tpwidgets.cost.price import Price, estimate, usd_per_1m_output
+from tpwidgets.cost.table import cost_table
 from tpwidgets.errors import SettingsError
-from tpwidgets.metrics import operating_point
+from tpwidgets.metrics.points import operating_point
+from tpwidgets.metrics.tables import points_table
 from tpwidgets.run import Run
 from tpwidgets.samples import Sample, Window
-from tpwidgets.tables import points_table
 
 pytestmark = pytest.mark.quick
 

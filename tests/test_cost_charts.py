@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import vl_convert
 
-from tpwidgets import cost_charts
-from tpwidgets.cost import Price
-from tpwidgets.cost_charts import LOOKS, cost_chart, cost_chart_spec
-from tpwidgets.cost_table import cost_rows, cost_table
+from tpwidgets.charts import costs as cost_charts
+from tpwidgets.charts.costs import LOOKS, cost_chart, cost_chart_spec
+from tpwidgets.cost.price import Price
+from tpwidgets.cost.table import cost_rows, cost_table
 from tpwidgets.errors import SettingsError
 from tpwidgets.run import Run
 

@@ -7,11 +7,11 @@ from virtual import steady_run
 
 from benchmarks.coverage import Searched, told
 from benchmarks.virtual import Level
-from tpwidgets.dependence import dependence
-from tpwidgets.drift import settling
-from tpwidgets.intervals import percentiles
-from tpwidgets.loads import Load
-from tpwidgets.metrics import operating_point
+from tpwidgets.metrics.dependence import dependence
+from tpwidgets.metrics.drift import settling
+from tpwidgets.metrics.intervals import percentiles
+from tpwidgets.metrics.points import operating_point
+from tpwidgets.workload.loads import Load
 
 
 def test_percentiles_of_requests_that_share_their_steps() -> None:

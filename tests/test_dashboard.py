@@ -13,19 +13,19 @@ import pytest
 from virtual import steady_run
 
 import tpwidgets as tp
-from tpwidgets.endpoints import Endpoint
-from tpwidgets.gathered import Gathered
-from tpwidgets.loads import Load
-from tpwidgets.meter import Live
-from tpwidgets.rates import OpenLoad
+from tpwidgets.endpoints.endpoint import Endpoint
+from tpwidgets.measuring.gathered import Gathered
+from tpwidgets.measuring.meter import Live
 from tpwidgets.samples import Sample
-from tpwidgets.use_cases import USE_CASES, UseCase
+from tpwidgets.use_cases.presets import USE_CASES, UseCase
 from tpwidgets.widgets.closing import inside
 from tpwidgets.widgets.controls import Controls
 from tpwidgets.widgets.load_fields import load_from
 from tpwidgets.widgets.result import Result
 from tpwidgets.widgets.texts import as_code, tiles
-from tpwidgets.workload import Workload
+from tpwidgets.workload.loads import Load
+from tpwidgets.workload.prompts import Workload
+from tpwidgets.workload.rates import OpenLoad
 
 pytestmark = pytest.mark.quick
 

@@ -21,13 +21,13 @@ from hostile import (
 
 from tpwidgets import addresses
 from tpwidgets.conditions import found
-from tpwidgets.discovery import list_models, scan
-from tpwidgets.endpoints import Endpoint
+from tpwidgets.endpoints.discovery import list_models, scan
+from tpwidgets.endpoints.endpoint import Endpoint
+from tpwidgets.endpoints.prepared import Prepared
+from tpwidgets.endpoints.probe import prepare
 from tpwidgets.errors import EndpointError
-from tpwidgets.prepared import Prepared
-from tpwidgets.probe import prepare
 from tpwidgets.protocols import PROTOCOLS
-from tpwidgets.workload import Workload
+from tpwidgets.workload.prompts import Workload
 
 KEY = "sk-MARKED-0123456789abcdef"
 AZURE = "https://me.openai.azure.com"

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from virtual import closed_loop_run, steady_run
 
-from tpwidgets.drift import BEYOND_CHANCE, trend
-from tpwidgets.metrics import operating_point
+from tpwidgets.metrics.drift import BEYOND_CHANCE, trend
+from tpwidgets.metrics.points import operating_point
 from tpwidgets.samples import Sample, Window
 
 

@@ -44,8 +44,8 @@ from hostile import (
 )
 
 from tpwidgets.engine.breaker import Breaker
+from tpwidgets.metrics.verdict import why
 from tpwidgets.samples import Sample
-from tpwidgets.verdict import why
 
 WHOLE = [*TWO, token(), finish(), usage(10, 3), DONE]
 BEGUN = STREAM + b"".join(map(chunk, TWO))

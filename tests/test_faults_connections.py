@@ -11,8 +11,8 @@ from faulty import ask
 from hostile import NOT_FOUND, Peer, Server, answer, free_port
 from test_measure import linux
 
+from tpwidgets.metrics.verdict import why
 from tpwidgets.samples import Sample
-from tpwidgets.verdict import why
 
 
 def test_refused() -> None:

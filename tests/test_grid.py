@@ -9,11 +9,11 @@ import vl_convert
 from virtual import steady_run
 
 import tpwidgets as tp
-from tpwidgets import grid as grid_module
+from tpwidgets.charts.heatmap import curves_spec, heatmap_spec
 from tpwidgets.errors import EndpointError
-from tpwidgets.grid import Grid
-from tpwidgets.heatmap import curves_spec, heatmap_spec
-from tpwidgets.politeness import MAX_TOKENS, NotConfirmed
+from tpwidgets.measuring import grid as grid_module
+from tpwidgets.measuring.grid import Grid
+from tpwidgets.measuring.politeness import MAX_TOKENS, NotConfirmed
 from tpwidgets.run import Run
 
 AXES = {"prompt_tokens_asked": (128, 512), "concurrency": (1, 4)}
@@ -222,7 +222,7 @@ def test_a_real_sweep_becomes_a_table_a_map_and_a_file(
     for name in ("run.json", "none.zip"):
         with pytest.raises(tp.SettingsError, match="path"):
             Grid.load(tmp_path / name)
-    from tpwidgets import heatmap  # Altair takes seconds to import
+    from tpwidgets.charts import heatmap
 
     monkeypatch.setattr(heatmap, "as_altair", lambda spec, *_: spec)
     drawn: Any = grid.heatmap("usd_per_1m_output_tokens")

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 from sampled import closed_loop
 
-from tpwidgets.intervals import firm, percentiles, pooled_percentiles, rate_interval, turns_interval
-from tpwidgets.metrics import operating_point
+from tpwidgets.metrics.intervals import (
+    firm,
+    percentiles,
+    pooled_percentiles,
+    rate_interval,
+    turns_interval,
+)
+from tpwidgets.metrics.points import operating_point
 from tpwidgets.samples import Window
 
 

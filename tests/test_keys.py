@@ -18,9 +18,9 @@ from marked import tp_key as tp_key
 
 import tpwidgets as tp
 from tpwidgets import cli
-from tpwidgets.endpoints import resolve
+from tpwidgets.endpoints.endpoint import resolve
+from tpwidgets.endpoints.keys import typed_in
 from tpwidgets.errors import EndpointError, SettingsError
-from tpwidgets.keys import typed_in
 from tpwidgets.widgets.controls import Controls
 
 

@@ -34,11 +34,11 @@ from marked import KEY, assert_no_trace
 from marked import tp_key as tp_key
 
 import tpwidgets as tp
-from tpwidgets.discovery import list_models
+from tpwidgets.endpoints.discovery import list_models
+from tpwidgets.endpoints.keys import typed_in
 from tpwidgets.errors import EndpointError
-from tpwidgets.keys import typed_in
 from tpwidgets.masking import MASK
-from tpwidgets.measurement import Measurement
+from tpwidgets.measuring.measurement import Measurement
 
 
 def quoted(request: Request) -> str:

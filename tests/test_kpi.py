@@ -5,7 +5,7 @@ from virtual import closed_loop_run, steady_run
 
 import tpwidgets as tp
 from tpwidgets.samples import Window
-from tpwidgets.use_cases import USE_CASES
+from tpwidgets.use_cases.presets import USE_CASES
 
 
 def run_for(case, levels, **kwargs):

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from tpwidgets.largest import Largest
+from tpwidgets.metrics.largest import Largest
+from tpwidgets.metrics.slo import Limits
 from tpwidgets.plan import answer
-from tpwidgets.slo import Limits
 
 pytestmark = pytest.mark.quick
 

@@ -11,7 +11,7 @@ from hostile import PATIENCE_S, Api, Server, answer
 import tpwidgets as tp
 from tpwidgets.engine import limits
 from tpwidgets.errors import SettingsError
-from tpwidgets.metrics import operating_point
+from tpwidgets.metrics.points import operating_point
 from tpwidgets.samples import Sample, Window
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import tpwidgets as tp
-from tpwidgets.measurement import under_way
+from tpwidgets.measuring.measurement import under_way
 from tpwidgets.selfcheck import BACKGROUND, SelfCheck
 from tpwidgets.widgets.machine import MachineCheck
 

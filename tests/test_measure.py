@@ -35,7 +35,7 @@ from hostile import (
 import tpwidgets as tp
 from tpwidgets.engine.stamps import KERNEL_STAMPS
 from tpwidgets.errors import EndpointError, MeasurementError, SettingsError
-from tpwidgets.measurement import Measurement
+from tpwidgets.measuring.measurement import Measurement
 from tpwidgets.run import Run
 
 ROOT = str(Path(__file__).parents[1])

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sampled import closed_loop, failure, request
 
-from tpwidgets.arrivals import tokens_per_bin
-from tpwidgets.intervals import percentile_with_failures
-from tpwidgets.ledger import Ledger
-from tpwidgets.metrics import COLUMNS, operating_point, precise_enough
+from tpwidgets.metrics.arrivals import tokens_per_bin
+from tpwidgets.metrics.intervals import percentile_with_failures
+from tpwidgets.metrics.ledger import Ledger
+from tpwidgets.metrics.points import COLUMNS, operating_point, precise_enough
+from tpwidgets.metrics.slo import Limits
+from tpwidgets.metrics.tables import points_table, requests_table
 from tpwidgets.samples import Window
-from tpwidgets.slo import Limits
-from tpwidgets.tables import points_table, requests_table
 from tpwidgets.words import TTFT_PARTS
 
 # --- by hand --------------------------------------------------------------------------------------

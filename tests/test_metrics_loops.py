@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sampled import closed_loop, request
 
-from tpwidgets import arrivals
-from tpwidgets import ledger as ledger_module
-from tpwidgets.ledger import Ledger
-from tpwidgets.metrics import operating_point, precise_enough
+from tpwidgets.metrics import arrivals
+from tpwidgets.metrics import ledger as ledger_module
+from tpwidgets.metrics.ledger import Ledger
+from tpwidgets.metrics.points import operating_point, precise_enough
 from tpwidgets.samples import Window
 
 

@@ -13,8 +13,8 @@ from loops import OpenBench, run
 import tpwidgets as tp
 from tpwidgets.engine.budget import Budget, Tariff
 from tpwidgets.engine.open_loop import OpenLevel
-from tpwidgets.loads import MAX_CONCURRENCY
-from tpwidgets.rates import arrival_times
+from tpwidgets.workload.loads import MAX_CONCURRENCY
+from tpwidgets.workload.rates import arrival_times
 
 quick = pytest.mark.quick
 

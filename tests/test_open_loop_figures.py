@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tpwidgets.metrics import operating_point
-from tpwidgets.rates import arrival_times
+from tpwidgets.metrics.points import operating_point
+from tpwidgets.report.static import notes, table, ttft_table
 from tpwidgets.run import Run
 from tpwidgets.samples import Sample, Window
-from tpwidgets.static import notes, table, ttft_table
+from tpwidgets.workload.rates import arrival_times
 
 pytestmark = pytest.mark.quick
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from tpwidgets import cli
-from tpwidgets.endpoints import Endpoint
+from tpwidgets.endpoints.endpoint import Endpoint
 from tpwidgets.errors import SettingsError
-from tpwidgets.loads import Load
-from tpwidgets.politeness import Outlook, restrained
-from tpwidgets.rates import OpenLoad, arrival_times, load_of
-from tpwidgets.workload import Workload
+from tpwidgets.measuring.politeness import Outlook, restrained
+from tpwidgets.workload.loads import Load
+from tpwidgets.workload.prompts import Workload
+from tpwidgets.workload.rates import OpenLoad, arrival_times, load_of
 
 pytestmark = pytest.mark.quick
 
@@ -88,7 +88,7 @@ def test_the_terminals_options_mean_the_same(
         assert settings["limits"] == ({"ttft_p95_ms": 500.0} if "--limit" in options else {})
         raise SettingsError("as meant.")
 
-    monkeypatch.setattr("tpwidgets.api.measure", measure)
+    monkeypatch.setattr("tpwidgets.measuring.api.measure", measure)
     assert cli.main(["measure", "http://127.0.0.1:9", *options]) == 1
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tpwidgets.cost import Price
-from tpwidgets.metrics import operating_point
+from tpwidgets.cost.price import Price
+from tpwidgets.metrics.points import operating_point
 from tpwidgets.plan import answer
 from tpwidgets.samples import Sample, Window
 from tpwidgets.words import count, duration, measured, percent, usd

@@ -8,12 +8,14 @@ import pytest
 from hostile import Api, Server
 
 import tpwidgets as tp
-from tpwidgets import cli, politeness
-from tpwidgets.endpoints import Endpoint
+from tpwidgets import cli
+from tpwidgets.endpoints.endpoint import Endpoint
 from tpwidgets.errors import SettingsError
-from tpwidgets.loads import Load
-from tpwidgets.politeness import NotConfirmed, Outlook, ask_first, nearby, thousands
-from tpwidgets.workload import Workload
+from tpwidgets.measuring import politeness
+from tpwidgets.measuring.politeness import NotConfirmed, Outlook, ask_first, nearby
+from tpwidgets.words import thousands
+from tpwidgets.workload.loads import Load
+from tpwidgets.workload.prompts import Workload
 
 
 @pytest.mark.parametrize(

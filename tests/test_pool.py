@@ -9,8 +9,8 @@ from sampled import closed_loop
 from virtual import closed_loop_run, steady_run
 
 import tpwidgets as tp
-from tpwidgets.intervals import percentile
-from tpwidgets.pooled import pooled_interval, unlike
+from tpwidgets.metrics.intervals import percentile
+from tpwidgets.metrics.pooled import pooled_interval, unlike
 from tpwidgets.run import Run
 from tpwidgets.samples import Window
 

@@ -6,11 +6,11 @@ from decimal import Decimal
 import pytest
 
 import tpwidgets as tp
-from tpwidgets import prices
-from tpwidgets.loads import Load
-from tpwidgets.politeness import NotConfirmed, ask_first
-from tpwidgets.prices import listed
-from tpwidgets.workload import Workload
+from tpwidgets.cost import listed as prices
+from tpwidgets.cost.listed import listed
+from tpwidgets.measuring.politeness import NotConfirmed, ask_first
+from tpwidgets.workload.loads import Load
+from tpwidgets.workload.prompts import Workload
 
 pytestmark = pytest.mark.quick
 

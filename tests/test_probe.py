@@ -27,10 +27,10 @@ from hostile import (
 )
 from probing import error, probe, refused
 
-from tpwidgets.endpoints import Endpoint
+from tpwidgets.endpoints.endpoint import Endpoint
+from tpwidgets.endpoints.probe import prepare
 from tpwidgets.errors import EndpointError
-from tpwidgets.probe import prepare
-from tpwidgets.workload import Workload
+from tpwidgets.workload.prompts import Workload
 
 pytestmark = pytest.mark.quick
 

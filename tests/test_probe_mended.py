@@ -23,9 +23,9 @@ from hostile import (
 )
 from probing import error, probe, refused
 
+from tpwidgets.endpoints.prepared import Prepared
 from tpwidgets.errors import SettingsError
-from tpwidgets.prepared import Prepared
-from tpwidgets.workload import Workload
+from tpwidgets.workload.prompts import Workload
 
 pytestmark = pytest.mark.quick
 
@@ -97,7 +97,7 @@ def counted(server: Counting, prepared: Prepared) -> int:
     """Return what the server counts for the prompts that will be measured."""
     import random
 
-    from tpwidgets.workload import prompt
+    from tpwidgets.workload.prompts import prompt
 
     words = prepared.calibration.words(prepared.workload.prompt_tokens)
     return server.count(prompt(words, random.Random(1), instructed=prepared.workload.instructed))

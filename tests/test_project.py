@@ -19,12 +19,17 @@ PACKAGE = ROOT / "tpwidgets"
 
 # from the ground up; what isn't listed is a helper, and still must not make a circle
 LAYERS = [
-    {"errors", "samples", "words", "intervals"},
-    {"protocols", "metrics", "workload", "loads", "cost", "charts", "simulator"},
-    {"engine", "live", "plan"},
-    {"endpoints"},
-    {"run", "measurement", "api"},
-    {"store", "report", "widgets"},
+    {"errors", "samples", "words", "masking"},
+    {"protocols", "metrics", "simulator"},
+    {"workload"},
+    {"cost"},
+    {"plan"},
+    {"engine", "charts"},
+    {"endpoints", "live"},
+    {"run"},
+    {"measuring"},
+    {"use_cases", "store"},
+    {"report", "widgets"},
     {"cli"},
 ]
 RANK = {module: rank for rank, layer in enumerate(LAYERS) for module in layer}
@@ -34,7 +39,8 @@ FORBIDDEN = {
     "metrics": NO_WIDGETS | {"engine"},
     "cost": NO_WIDGETS | {"engine"},
     "workload": NO_WIDGETS | {"engine"},
-    "loads": NO_WIDGETS | {"engine"},
+    "measuring": {"widgets", "live"},
+    "use_cases": NO_WIDGETS | {"engine"},
     "protocols": NO_WIDGETS | {"engine"},
     "engine": NO_WIDGETS,
     "widgets": {"engine", "protocols"},

@@ -17,7 +17,7 @@ from tpwidgets.protocols import (
     StreamReader,
     error_message,
 )
-from tpwidgets.workload import put
+from tpwidgets.workload.prompts import put
 
 pytestmark = pytest.mark.quick
 

@@ -14,7 +14,10 @@ import pytest
 from virtual import closed_loop_run, steady_run
 
 import tpwidgets as tp
-from tpwidgets import api, cli, pages, report
+from tpwidgets import cli
+from tpwidgets.measuring import api
+from tpwidgets.report import page as report
+from tpwidgets.report import pages
 from tpwidgets.run import Run
 from tpwidgets.samples import Window
 

@@ -11,7 +11,7 @@ from tpwidgets.errors import SettingsError
 from tpwidgets.masking import MASK
 from tpwidgets.widgets.controls import Controls
 from tpwidgets.widgets.texts import as_code
-from tpwidgets.workload import Workload
+from tpwidgets.workload.prompts import Workload
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import tpwidgets as tp
-from tpwidgets.scaling import fit
+from tpwidgets.metrics.scaling import fit
 from tpwidgets.simulator.profiles import PROFILES
 from tpwidgets.simulator.virtual import closed_loop
 

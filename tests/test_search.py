@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tpwidgets.search import Search
+from tpwidgets.engine.search import Search
 
 Judge = Callable[[float], dict[str, Any]]
 

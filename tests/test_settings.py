@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from hostile import PATIENCE_S, Api, Server
 
-from tpwidgets.endpoints import Endpoint, resolve
+from tpwidgets.endpoints.endpoint import Endpoint, resolve
+from tpwidgets.endpoints.probe import prepare
 from tpwidgets.errors import SettingsError
-from tpwidgets.loads import Load
-from tpwidgets.probe import prepare
-from tpwidgets.workload import Workload
+from tpwidgets.workload.loads import Load
+from tpwidgets.workload.prompts import Workload
 
 pytestmark = pytest.mark.quick
 

@@ -7,10 +7,10 @@ from math import comb
 import pytest
 
 import tpwidgets as tp
-from tpwidgets.intervals import share_interval, share_test
-from tpwidgets.ledger import Ledger
+from tpwidgets.metrics.intervals import share_interval, share_test
+from tpwidgets.metrics.ledger import Ledger
+from tpwidgets.metrics.slo import Limits, assess
 from tpwidgets.samples import Sample
-from tpwidgets.slo import Limits, assess
 
 pytestmark = pytest.mark.quick
 

@@ -2,10 +2,10 @@
 
 from dataclasses import replace
 
-from tpwidgets.cost import Price
+from tpwidgets.cost.price import Price
+from tpwidgets.report.static import alt_text, result_bundle, table, tables_html, ttft_table
 from tpwidgets.run import Run
 from tpwidgets.samples import Sample, Window
-from tpwidgets.static import alt_text, result_bundle, table, tables_html, ttft_table
 
 
 def run(*, per_chunk: int = 1, in_flight: float = 4.0, **told: float) -> Run:

@@ -6,8 +6,8 @@ import pytest
 
 import tpwidgets as tp
 from tpwidgets.engine.sweep import Sweep
-from tpwidgets.loads import Load
-from tpwidgets.rates import load_of
+from tpwidgets.workload.loads import Load
+from tpwidgets.workload.rates import load_of
 
 
 def point(at: int, span: float, *, width: float = 0.5, sure: bool | None = None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tpwidgets.timeline import Timeline
+from tpwidgets.metrics.timeline import Timeline
 
 pytestmark = pytest.mark.quick
 

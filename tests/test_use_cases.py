@@ -5,11 +5,11 @@ import re
 import pytest
 
 import tpwidgets as tp
-from tpwidgets.api import SETTINGS
-from tpwidgets.loads import Load
-from tpwidgets.use_cases import ALONE, CHATS, DAY, JOB, USE_CASES
+from tpwidgets.measuring.api import SETTINGS
+from tpwidgets.use_cases.presets import ALONE, CHATS, DAY, JOB, USE_CASES
 from tpwidgets.words import COLUMNS
-from tpwidgets.workload import Workload
+from tpwidgets.workload.loads import Load
+from tpwidgets.workload.prompts import Workload
 
 pytestmark = pytest.mark.quick
 

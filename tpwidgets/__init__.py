@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOME = {
-    "Endpoint": "endpoints",
+    "Endpoint": "endpoints.endpoint",
     "Explorer": "widgets",
-    "Grid": "grid",
-    "Key": "keys",
-    "Measurement": "measurement",
-    "Price": "cost",
+    "Grid": "measuring.grid",
+    "Key": "endpoints.keys",
+    "Measurement": "measuring.measurement",
+    "Price": "cost.price",
     "Run": "run",
-    "answer_for": "kpi",
-    "break_even": "breakeven",
+    "answer_for": "use_cases.kpi",
+    "break_even": "cost.breakeven",
     "load": "store",
-    "measure": "api",
-    "pool": "repeats",
+    "measure": "measuring.api",
+    "pool": "measuring.repeats",
     "run_sync": "nesting",
     "self_check": "selfcheck",
     "simulate": "simulator",
-    "start": "api",
-    "sweep": "grid",
-    "use_case": "use_cases",
+    "start": "measuring.api",
+    "sweep": "measuring.grid",
+    "use_case": "use_cases.presets",
     "EndpointError": "errors",
     "MeasurementError": "errors",
     "SettingsError": "errors",
@@ -36,27 +36,27 @@ _HOME = {
 __all__ = sorted(_HOME)
 
 if TYPE_CHECKING:
-    from .api import measure as measure
-    from .api import start as start
-    from .breakeven import break_even as break_even
-    from .cost import Price as Price
-    from .endpoints import Endpoint as Endpoint
+    from .cost.breakeven import break_even as break_even
+    from .cost.price import Price as Price
+    from .endpoints.endpoint import Endpoint as Endpoint
+    from .endpoints.keys import Key as Key
     from .errors import EndpointError as EndpointError
     from .errors import MeasurementError as MeasurementError
     from .errors import SettingsError as SettingsError
     from .errors import TpwidgetsError as TpwidgetsError
-    from .grid import Grid as Grid
-    from .grid import sweep as sweep
-    from .keys import Key as Key
-    from .kpi import answer_for as answer_for
-    from .measurement import Measurement as Measurement
+    from .measuring.api import measure as measure
+    from .measuring.api import start as start
+    from .measuring.grid import Grid as Grid
+    from .measuring.grid import sweep as sweep
+    from .measuring.measurement import Measurement as Measurement
+    from .measuring.repeats import pool as pool
     from .nesting import run_sync as run_sync
-    from .repeats import pool as pool
     from .run import Run as Run
     from .selfcheck import self_check as self_check
     from .simulator import simulate as simulate
     from .store import load as load
-    from .use_cases import use_case as use_case
+    from .use_cases.kpi import answer_for as answer_for
+    from .use_cases.presets import use_case as use_case
     from .widgets import Explorer as Explorer
 
 

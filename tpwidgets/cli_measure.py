@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .cost import Price
+from .cost.price import Price
+from .endpoints.keys import Key
+from .endpoints.typed import read_fields, read_headers
 from .errors import SettingsError, TpwidgetsError
-from .keys import Key
-from .politeness import NotConfirmed
+from .measuring.politeness import NotConfirmed
 from .protocols import PROTOCOLS
-from .rates import ARRIVALS
-from .typed import read_fields, read_headers
+from .workload.rates import ARRIVALS
 
 if TYPE_CHECKING:
     from .run import Run
@@ -72,7 +72,7 @@ def add_measure(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 def measure(args: argparse.Namespace) -> int:
     """Measure, print the table, the answer and the conditions."""
-    from .api import measure as run_measurement
+    from .measuring.api import measure as run_measurement
 
     names = ("model", "concurrency", "rate", "arrivals", "burstiness", "prompt_tokens",
              "output_tokens", "requests", "seconds", "timeout_s", "protocol", "batch",
@@ -149,7 +149,7 @@ def _print(run: "Run") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from .static import notes, table
+    from .report.static import notes, table
 
     heads, rows = table(run)
     grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from . import __version__, bodies
+from . import __version__
+from .endpoints import bodies
 from .selfcheck import BACKGROUND
 from .words import is_whole
 
 if TYPE_CHECKING:
-    from .endpoints import Endpoint
-    from .loads import Load
-    from .prepared import Prepared
-    from .rates import OpenLoad
-    from .workload import Workload
+    from .endpoints.endpoint import Endpoint
+    from .endpoints.prepared import Prepared
+    from .workload.loads import Load
+    from .workload.prompts import Workload
+    from .workload.rates import OpenLoad
 
 _CLOSED = "closed loop"
 _WINDOWS = {

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from math import log2
 
-from .cost import Price, usd_per_1m_output, usd_per_1m_total
-from .intervals import firm
-from .largest import Largest
-from .slo import Limits
+from .cost.price import Price, usd_per_1m_output, usd_per_1m_total
+from .metrics.intervals import firm
+from .metrics.largest import Largest
+from .metrics.slo import Limits
 from .words import at_level, count, duration, is_whole, level, measured, percent, throughput, usd
 
 Point = Mapping[str, object]

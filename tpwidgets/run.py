@@ -8,17 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .conditions import one_line
-from .cost import Price
+from .cost.price import Price
+from .metrics.slo import Limits
 from .samples import Sample, Window
-from .slo import Limits
 
 if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
-    from .kpi import KpiAnswer
-    from .scaling import Scaling
-    from .use_cases import UseCase
+    from .metrics.scaling import Scaling
+    from .use_cases.kpi import KpiAnswer
+    from .use_cases.presets import UseCase
 
 
 @dataclass(eq=False)
@@ -50,8 +50,8 @@ class Run:
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
         """The operating points as plain dicts (`points` is the same as a table)."""
-        from .ledger import Ledger
-        from .metrics import operating_point
+        from .metrics.ledger import Ledger
+        from .metrics.points import operating_point
 
         samples = Ledger(self.samples)
         return [operating_point(samples, w, limits=self.limits) for w in self.windows]
@@ -73,8 +73,8 @@ class Run:
 
     @cached_property
     def points(self) -> "pd.DataFrame":
-        """A row per operating point; `tpwidgets.metrics.COLUMNS` defines each column."""
-        from .tables import points_table
+        """A row per operating point; `tpwidgets.metrics.points.COLUMNS` defines each column."""
+        from .metrics.tables import points_table
 
         return points_table(self.rows)
 
@@ -85,7 +85,7 @@ class Run:
         The phase says whether a request ended inside a window (``measured``), before it
         (``warmup``) or after it (``cooldown``).
         """
-        from .tables import requests_table
+        from .metrics.tables import requests_table
 
         return requests_table(self.samples)
 
@@ -93,7 +93,7 @@ class Run:
         self, price: Price | None = None
     ) -> "alt.VConcatChart | alt.HConcatChart | alt.Chart":
         """Draw TTFT, tokens/s and cost against concurrency (or the rate), as an Altair chart."""
-        from .charts import overview
+        from .charts.overview import overview
 
         bounds = self.limits.bounds if self.limits else None
         return overview(self.rows, price or self.price, self.title, bounds)
@@ -106,13 +106,13 @@ class Run:
         MeasurementError
             If there are fewer than four levels of concurrency.
         """
-        from .scaling import fit
+        from .metrics.scaling import fit
 
         return fit(self.rows)
 
     def breakdown(self) -> "alt.LayerChart":
         """Draw what TTFT consists of, as far as the server tells, as an Altair chart."""
-        from .breakdown import breakdown
+        from .charts.breakdown import breakdown
 
         return breakdown(self.rows, self.title)
 
@@ -130,7 +130,7 @@ class Run:
         SettingsError
             If neither the call nor the run has a price.
         """
-        from .cost_table import cost_table
+        from .cost.table import cost_table
 
         return cost_table(self.rows, self._priced(price))
 
@@ -156,7 +156,7 @@ class Run:
         SettingsError
             If there is no price, or `against` or `per` is none of these.
         """
-        from .cost_charts import cost_chart
+        from .charts.costs import cost_chart
 
         return cost_chart(self.rows, self._priced(prices), against, per, self.title)
 
@@ -187,7 +187,7 @@ class Run:
         SettingsError
             If there is no use case of this name.
         """
-        from .kpi import answer_for
+        from .use_cases.kpi import answer_for
 
         return answer_for(self, use_case, price)
 
@@ -224,7 +224,7 @@ class Run:
             If the file can't be written, there is no such use case, or `tokens_per_day` is not
             above 0 or lacks the two prices.
         """
-        from .report import report
+        from .report.page import report
 
         return report(
             self, path, question=question, use_case=use_case, price=price,
@@ -254,7 +254,7 @@ class Run:
         return f"<Run {self.state}: {self.title}; {axis} {levels}; {n}>"
 
     def _repr_html_(self) -> str:
-        from .static import tables_html
+        from .report.static import tables_html
 
         return tables_html(self)
 

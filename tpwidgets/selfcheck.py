@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import TpwidgetsError
-from .loads import MAX_CONCURRENCY, positive, whole
 from .words import count, duration, percent
+from .workload.loads import MAX_CONCURRENCY, positive, whole
 
 _OUTPUT_TOKENS = 64
 _SECONDS = 2.0
@@ -103,11 +103,11 @@ def self_check(concurrency: int = 64, user_tps: float = 100.0) -> SelfCheck:
 
 def _check(concurrency: int, user_tps: float, begun: Callable[[Any], None]) -> SelfCheck:
     """Check, and hand over the measurement so that it can be stopped."""
-    from .endpoints import resolve
-    from .loads import Load
-    from .measurement import Measurement
+    from .endpoints.endpoint import resolve
+    from .measuring.measurement import Measurement
     from .simulator import simulate
-    from .workload import Workload
+    from .workload.loads import Load
+    from .workload.prompts import Workload
 
     with (
         tempfile.TemporaryDirectory(prefix="tpwidgets-") as folder,
@@ -219,7 +219,7 @@ class Background:
     def _run(
         self, concurrency: int, cancelled: threading.Event, former: threading.Thread | None
     ) -> None:
-        from .measurement import under_way
+        from .measuring.measurement import under_way
 
         if former is not None:
             former.join()

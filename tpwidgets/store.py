@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import IO, Any
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile
 
-from .cost import Price
+from .cost.price import Price
 from .errors import SettingsError
 from .files import replacing
+from .metrics.slo import Limits
 from .run import Run
 from .samples import Sample, Window
-from .slo import Limits
 
 FORMAT, SEVERAL = "tpwidgets.run/1", "tpwidgets.runs/1"
 

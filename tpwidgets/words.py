@@ -281,6 +281,13 @@ def count(value: float | None) -> str:
     return MISSING if value is None else _significant(value, 3)
 
 
+def thousands(tokens: int) -> str:
+    """Write a number of tokens: ``900``, ``85 k``, ``1.2 M``."""
+    if tokens >= 999_500:
+        return f"{count(float(f'{tokens / 1e6:.3g}'))} M"
+    return f"{count(tokens / 1000)} k" if tokens >= 10_000 else f"{tokens:,}"
+
+
 def duration(ms: float | None) -> str:
     """Write a time given in milliseconds: ``8.5 ms``, ``85 ms``, ``0.8 s``, ``12 s``."""
     if ms is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from .budget import Tariff
 
 if TYPE_CHECKING:
-    from ..prepared import Prepared
+    from ..endpoints.prepared import Prepared
 
 
 def assignment(

@@ -2,8 +2,8 @@
 
 import random
 
+from ..metrics.verdict import why
 from ..samples import Sample
-from ..verdict import why
 
 _ROW, _SILENT_ROW = 8, 3
 _LASTING_S = 10.0

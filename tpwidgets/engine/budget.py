@@ -9,12 +9,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..cost import MILLION, Price
+from ..cost.price import MILLION, Price
 from ..errors import SettingsError
-from ..loads import positive
 from ..samples import Sample
 from ..words import count, usd
-from ..workload import Workload
+from ..workload.loads import positive
+from ..workload.prompts import Workload
 
 _NEVER_SENT = "refused", "client_limit"
 

@@ -9,9 +9,9 @@ from itertools import islice
 from random import Random
 from typing import Any
 
-from ..loads import MAX_CONCURRENCY
-from ..rates import arrival_times
 from ..samples import Sample, Window
+from ..workload.loads import MAX_CONCURRENCY
+from ..workload.rates import arrival_times
 from .breaker import Breaker
 from .budget import Budget
 from .loop import Emit, Loop, Request

@@ -23,7 +23,7 @@ from ..protocols import (
     server_times_from_headers,
 )
 from ..samples import Sample
-from ..workload import prompt, put
+from ..workload.prompts import prompt, put
 from .exchange import BrokenOff, Exchange
 from .incoming import Incoming
 from .selector import InlineSelector

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ..loads import PRECISION, Load
-from ..metrics import precise_enough
-from ..rates import OpenLoad
-from ..search import Search
+from ..metrics.points import precise_enough
+from ..workload.loads import PRECISION, Load
+from ..workload.rates import OpenLoad
+from .search import Search
 
 _SEARCHED = 10
 """About so many levels a search measures."""

@@ -19,7 +19,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
-from ..cost import Price
+from ..cost.price import Price
 from . import frames
 from .breaker import Breaker
 from .budget import Budget, Tariff

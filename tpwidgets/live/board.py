@@ -15,9 +15,9 @@ from typing import Any
 import anywidget
 import traitlets
 
-from ..chart_layers import STATES
-from ..charts import PRICE
-from ..timeline import Timeline
+from ..charts.layers import STATES
+from ..charts.overview import PRICE
+from ..metrics.timeline import Timeline
 from .layout import board_charts
 from .packing import COLUMNS, Rows, Series
 

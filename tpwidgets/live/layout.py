@@ -1,9 +1,9 @@
 """What a board shows, and where: every chart of it as a specification, in its frame."""
 
-from ..breakdown import breakdown_chart
-from ..chart_layers import CONFIG, VIEW, Y_WIDTH, Spec, params
-from ..charts import LIMITS, PRICE, SCHEMA, curves
-from ..timeline_chart import timeline_chart
+from ..charts.breakdown import breakdown_chart
+from ..charts.layers import CONFIG, VIEW, Y_WIDTH, Spec, params
+from ..charts.overview import LIMITS, PRICE, SCHEMA, curves
+from ..charts.timeline import timeline_chart
 
 
 def board_charts() -> list[Spec]:

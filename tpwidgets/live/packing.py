@@ -6,10 +6,10 @@ Columns aren't named on the way: a row has a place for each of `COLUMNS`.
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..breakdown import NEEDS, told
-from ..charts import COLUMNS as CHARTS
-from ..charts import clean_rows
-from ..timeline import Timeline
+from ..charts.breakdown import NEEDS, told
+from ..charts.overview import COLUMNS as CHARTS
+from ..charts.overview import clean_rows
+from ..metrics.timeline import Timeline
 
 COLUMNS = CHARTS + NEEDS
 """The columns of a packed row, whose end is left out where it is empty."""

@@ -280,4 +280,4 @@ METRONOME = Profile(
     noise_sigma=0.0,
     sources={},
 )
-"""No endpoint to learn from, hence not among the `PROFILES`; see `tpwidgets.selfcheck`."""
+"""No endpoint to learn from, hence not among the `PROFILES`; see `selfcheck`."""

@@ -5,15 +5,15 @@ from typing import Any
 
 import ipywidgets as w
 
-from ..cost import Price
-from ..endpoints import Endpoint
-from ..loads import MAX_CONCURRENCY, Load
-from ..politeness import Outlook, spoken, thousands
-from ..rates import OpenLoad
+from ..cost.price import Price
+from ..endpoints.endpoint import Endpoint
+from ..measuring.politeness import Outlook, spoken
 from ..simulator import PROFILES
-from ..use_cases import UseCase
-from ..words import usd
-from ..workload import Workload
+from ..use_cases.presets import UseCase
+from ..words import thousands, usd
+from ..workload.loads import MAX_CONCURRENCY, Load
+from ..workload.prompts import Workload
+from ..workload.rates import OpenLoad
 from .endpoint_fields import EndpointFields
 from .fields import Fold, LengthField, PriceField
 from .limit_fields import LimitFields

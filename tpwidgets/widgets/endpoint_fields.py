@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 import ipywidgets as w
 
-from ..endpoints import Endpoint, resolve
+from ..endpoints.endpoint import Endpoint, resolve
+from ..endpoints.keys import chosen
 from ..errors import SettingsError, TpwidgetsError
-from ..keys import chosen
 from ..run import escape
 from ..simulator import PROFILES
 from .key_field import KeyField
@@ -119,7 +119,7 @@ class EndpointFields(w.VBox):
         """Look for servers on loopback and start the simulated one, in the background."""
 
         def look() -> None:
-            from ..discovery import scan
+            from ..endpoints.discovery import scan
 
             for label, endpoint in scan():
                 if endpoint.url not in self._targets:
@@ -210,7 +210,7 @@ class EndpointFields(w.VBox):
 
     def _fetch_models(self, name: str, resolved: Callable[[], Endpoint]) -> None:
         try:
-            from ..discovery import list_models
+            from ..endpoints.discovery import list_models
 
             models = list_models(resolved())
         except TpwidgetsError as error:

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as w
 
-from ..api import SETTINGS, start
 from ..conditions import one_line
-from ..endpoints import Endpoint
+from ..endpoints.endpoint import Endpoint
 from ..errors import TpwidgetsError, refuse_unknown
 from ..live.board import Board
-from ..measurement import Measurement
-from ..politeness import NotConfirmed, Outlook
+from ..measuring.api import SETTINGS, start
+from ..measuring.measurement import Measurement
+from ..measuring.politeness import NotConfirmed, Outlook
 from ..run import Run, escape
-from ..use_cases import UseCase
-from ..use_cases import use_case as named
+from ..use_cases.presets import UseCase
+from ..use_cases.presets import use_case as named
 from . import texts
 from .cells import take_turn
 from .closing import close_all
@@ -30,7 +30,7 @@ from .takeaway import Takeaway
 from .use_case_fields import KpiLine
 
 if TYPE_CHECKING:
-    from ..timeline import Timeline
+    from ..metrics.timeline import Timeline
 
 _SETTLE_S = 0.3
 """How long a press waits for values that were typed before it and are still on their way."""

@@ -6,9 +6,9 @@ from typing import Any
 
 import ipywidgets as w
 
-from ..cost import Price
+from ..cost.price import Price
 from ..errors import SettingsError
-from ..loads import Number
+from ..workload.loads import Number
 
 _STEPS = tuple(m * 2**e for e in range(4, 17) for m in (1, 1.5))
 LENGTHS = (1, 2, 4, 8, *(int(step) for step in _STEPS))

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ..cost import own_cost
+from ..cost.price import own_cost
+from ..metrics.slo import Limits
 from ..run import Run
-from ..slo import Limits
 from ..words import are_whole
 
 _KEEP = 5

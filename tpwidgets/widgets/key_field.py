@@ -9,8 +9,8 @@ from typing import Any
 import anywidget
 import ipywidgets as w
 
+from ..endpoints.keys import Key, typed_in
 from ..errors import SettingsError, TpwidgetsError
-from ..keys import Key, typed_in
 from ..masking import is_key_variable, looks_like_a_key
 
 _HERE = Path(__file__).parent

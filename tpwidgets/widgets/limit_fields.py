@@ -5,7 +5,7 @@ from typing import Any
 
 import ipywidgets as w
 
-from ..loads import PRECISION, positive
+from ..workload.loads import PRECISION, positive
 from .group import Group
 
 _TIMEOUT_S = 60

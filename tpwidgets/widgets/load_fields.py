@@ -5,8 +5,8 @@ from typing import Any
 
 import ipywidgets as w
 
-from ..loads import Load, doublings, levels
-from ..rates import BURSTINESS, LEAST, OpenLoad, load_of, rates
+from ..workload.loads import Load, doublings, levels
+from ..workload.rates import BURSTINESS, LEAST, OpenLoad, load_of, rates
 from .fields import LevelsField
 from .group import Group
 

@@ -7,7 +7,7 @@ from typing import Any
 import ipywidgets as w
 
 from ..errors import SettingsError
-from ..measurement import under_way
+from ..measuring.measurement import under_way
 from ..run import escape
 from ..selfcheck import BACKGROUND
 

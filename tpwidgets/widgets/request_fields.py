@@ -6,12 +6,12 @@ from typing import Any
 
 import ipywidgets as w
 
-from .. import bodies
-from ..endpoints import PROTOCOL_TITLES
+from ..endpoints import bodies
+from ..endpoints.endpoint import PROTOCOL_TITLES
+from ..endpoints.typed import REFERENCE, read_fields, read_headers
 from ..errors import SettingsError
 from ..masking import is_secret_name, looks_like_a_key
-from ..typed import REFERENCE, read_fields, read_headers
-from ..workload import MAX_BATCH, MAX_TOKENS, Workload
+from ..workload.prompts import MAX_BATCH, MAX_TOKENS, Workload
 from .group import Group
 
 _FIT: dict[str, Any] = {"description_width": "initial"}

@@ -39,7 +39,7 @@ class Result:
         self._latest.wish(run)
 
     def _draw(self, run: Run) -> None:
-        from ..static import result_bundle
+        from ..report.static import result_bundle
 
         self._drawn = result_bundle(run)
         for handle in self._handles:

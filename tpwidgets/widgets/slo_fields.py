@@ -5,9 +5,9 @@ from typing import Any
 
 import ipywidgets as w
 
-from ..kpi_figures import limit
+from ..metrics.slo import MAX_ERROR_RATE, NAMES, Limits
 from ..run import escape
-from ..slo import MAX_ERROR_RATE, NAMES, Limits
+from ..use_cases.kpi_figures import limit
 from .group import Group
 
 _FIT: dict[str, Any] = {"description_width": "initial"}

@@ -4,10 +4,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .. import bodies
-from ..cost import Price
-from ..endpoints import Endpoint
-from ..meter import Live
+from ..cost.price import Price
+from ..endpoints import bodies
+from ..endpoints.endpoint import Endpoint
+from ..measuring.meter import Live
 from ..run import Run, escape
 from ..words import MISSING, count, duration, per_second, usd
 

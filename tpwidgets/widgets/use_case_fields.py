@@ -6,9 +6,9 @@ from typing import Any
 
 import ipywidgets as w
 
-from ..kpi import answer_for
 from ..run import Run, escape
-from ..use_cases import USE_CASES, Assumption, UseCase
+from ..use_cases.kpi import answer_for
+from ..use_cases.presets import USE_CASES, Assumption, UseCase
 from .closing import close_all
 from .fields import Fold
 from .pace import Latest

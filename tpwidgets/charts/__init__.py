@@ -1,0 +1,1 @@
+"""Tables into Vega-Lite specifications. Nothing is measured here."""

@@ -1,0 +1,371 @@
+"""Tables into charts: operating points in, Vega-Lite specifications out. Nothing is measured here.
+
+The specifications are plain dicts, since importing Altair takes two seconds that a dashboard
+shouldn't wait for; `overview` hands the same specifications out as an Altair chart.
+"""
+
+import base64
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
+
+from ..words import are_open, are_whole, level
+from .layers import (
+    BLUE,
+    ORANGE,
+    PRINT,
+    TITLE_Y,
+    VIEW,
+    Spec,
+    calculate,
+    chart_view,
+    limit_lines,
+    params,
+)
+
+if TYPE_CHECKING:
+    import altair as alt
+    import pandas as pd
+
+    from ..cost.price import Price
+
+Row = dict[str, Any]
+
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.4.1.json"
+
+COLUMNS = (
+    "run", "current", "concurrency", "rate", "n", "n_failed", "error_rate", "window_s",
+    "output_tps", "output_tps_lo", "output_tps_hi", "rps", "input_tps",
+    "items_per_s", "items_per_s_lo", "items_per_s_hi",
+    "ttft_p50_ms", "ttft_p50_ms_lo", "ttft_p50_ms_hi", "ttft_p50_firm",
+    "ttft_p95_ms", "ttft_p95_ms_lo", "ttft_p95_ms_hi", "ttft_p95_firm",
+    "user_tps_p50", "user_tps_p50_lo", "user_tps_p50_hi", "tpot_p50_ms",
+    "e2e_p50_ms", "e2e_p50_ms_lo", "e2e_p50_ms_hi",
+    "e2e_p95_ms", "e2e_p95_ms_lo", "e2e_p95_ms_hi",
+    "gap_p50_ms", "itl_p50_ms", "tokens_per_chunk", "in_flight_mean",
+    "client_error_p99_ms", "merged_pct", "prompt_tokens_mean", "output_tokens_mean",
+    "input_per_output", "cached_pct", "provisional", "client_limited",
+    "limits_hold", "limits_sure", "limits_note", "goodput_rps",
+    "note", "own_cost", "usd", "usd_lo", "usd_hi",
+)  # fmt: skip
+"""What the charts read of an operating point; other columns needn't travel to the browser."""
+
+PRICE: Mapping[str, Any] = {
+    "price_basis": "token",
+    "price_input": 0.0,
+    "price_cached_input": None,
+    "price_output": 0.0,
+    "price_hour": 0.0,
+    "replicas": 1,
+    "utilisation": 1.0,
+}
+"""The Vega parameters that the cost chart computes with, and their defaults."""
+
+LIMITS: Mapping[str, Any] = dict.fromkeys(
+    f"limit_{name}_{p}_ms" for name in ("ttft", "e2e") for p in ("p50", "p95")
+)
+"""The Vega parameters that the TTFT chart draws its limits by; null: there is none."""
+
+
+def limit_params(bounds: Mapping[str, float]) -> Row:
+    """Return limits (`tpwidgets.metrics.slo.Limits.bounds`) as values of `LIMITS`."""
+    return {name: bounds.get(name.removeprefix("limit_")) for name in LIMITS}
+
+
+_PRICED = (
+    "(price_basis === 'hour' ? price_hour > 0 && replicas > 0 && utilisation > 0"
+    " : price_input > 0 || price_output > 0)"
+)
+
+
+def price_params(price: "Price | None") -> Row:
+    """Return a price as values of `PRICE`: what `Board` has as traits."""
+    if price is None:
+        return dict(PRICE)
+    return {
+        "price_basis": "token" if price.hour is None else "hour",
+        "price_input": price.input,
+        "price_cached_input": price.cached_input,
+        "price_output": price.output or 0.0,
+        "price_hour": price.hour or 0.0,
+        "replicas": price.replicas,
+        "utilisation": price.utilisation,
+    }
+
+
+def clean_rows(
+    points: "Iterable[Mapping[str, Any]] | pd.DataFrame", columns: Sequence[str] = COLUMNS
+) -> list[Row]:
+    """Operating points as JSON-ready rows: earlier runs first, NaN and infinities as None."""
+    to_dict = getattr(points, "to_dict", None)
+    records = to_dict("records") if to_dict else points
+    rows = [
+        {name: _clean(row[name]) for name in columns if name in row}
+        for row in cast("Iterable[Mapping[str, Any]]", records)
+    ]
+    # The current run is drawn last, hence on top.
+    return sorted(rows, key=lambda row: row.get("current") is not False)
+
+
+def _clean(value: Any) -> Any:
+    if hasattr(value, "item"):  # a NumPy scalar
+        value = value.item()
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value if isinstance(value, str | bool | int) else None
+
+
+def curves() -> list[Spec]:
+    """Return the charts against the level, each what `live.layout.board_charts` frames."""
+    return [_ttft(266), _system_tps(110), _user_tps(110), _cost(266)]
+
+
+def overview(
+    points: "Iterable[Mapping[str, Any]] | pd.DataFrame",
+    price: "Price | None" = None,
+    title: str | None = None,
+    limits: Mapping[str, float] | None = None,
+) -> "alt.HConcatChart":
+    """Draw operating points in three panels: TTFT, throughput and cost against the level.
+
+    Parameters
+    ----------
+    points
+        A row per operating point.
+    price
+        What tokens cost; None leaves the third panel empty.
+    title
+        Stands above; what the marks mean and which runs are pale stands below it.
+    limits
+        `tpwidgets.metrics.slo.Limits.bounds`: those on TTFT (median, p95) are drawn as lines.
+
+    Returns
+    -------
+    altair.HConcatChart
+        With its data within. It shows itself without a network, unless another renderer than
+        Altair's default (which loads Vega from a CDN) has been chosen.
+    """
+    spec = overview_spec(points, price, title, limits)
+    chart: alt.HConcatChart = as_altair(
+        spec, "HConcatChart", "Chart: TTFT, tokens/s and cost against the level"
+    )
+    return chart
+
+
+def as_altair(spec: Spec, kind: str, said: str) -> Any:
+    """Return a specification as an Altair chart that shows itself without a network.
+
+    Parameters
+    ----------
+    spec
+        A whole specification, its data within.
+    kind
+        The name of Altair's class for it.
+    said
+        What a host that shows no pictures shows.
+    """
+    from altair.utils.schemapi import debug_mode
+
+    with debug_mode(False):  # five seconds of checking each part; Altair checks it when drawing
+        return _offline(kind, said).from_dict(spec, validate=False)
+
+
+@cache
+def _offline(kind: str, said: str) -> Any:
+    """Make the class of such charts; here, since Altair takes seconds to import."""
+    import altair as alt
+
+    class Offline(getattr(alt, kind)):  # type: ignore[misc]
+        def _repr_mimebundle_(self, *args: Any, **kwargs: Any) -> Any:
+            if alt.renderers.active not in ("default", "html"):
+                return super()._repr_mimebundle_(*args, **kwargs)
+            spec = self.to_dict()
+            return {
+                # JupyterLab draws this one by itself, tooltips included; it knows no v6 yet
+                "application/vnd.vegalite.v5+json": spec,
+                "image/png": base64.b64encode(picture_png(spec)).decode(),
+                "text/plain": said,
+            }
+
+    return Offline
+
+
+def overview_spec(
+    points: "Iterable[Mapping[str, Any]] | pd.DataFrame",
+    price: "Price | None" = None,
+    title: str | None = None,
+    limits: Mapping[str, float] | None = None,
+) -> Spec:
+    """Return what `overview` draws as a plain specification, without importing Altair."""
+    rows = clean_rows(points)
+    open_loop = are_open(rows)
+    alike = (row for row in rows if (row.get("rate") is not None) is open_loop)
+    levels = sorted({level(row) for row in alike if level(row)})
+    state = {
+        "rows": len(rows), "hint": "nothing measured", "levels": levels or VIEW["levels"],
+        "whole": are_whole(rows), "open": open_loop, **limit_params(limits or {}),
+    }  # fmt: skip
+    width = 270
+    ttft, system, user, cost = (
+        chart["view"] | {"width": width}
+        for chart in (_ttft(300, width), _system_tps(122), _user_tps(122), _cost(300))
+    )
+    spec: Spec = {
+        "$schema": SCHEMA,
+        "description": "Time to first token, throughput and cost against the level: "
+        + ("requests per second." if open_loop else "concurrency."),
+        "data": {"name": "points", "values": rows},
+        "params": params({**VIEW, **state, **price_params(price)}),
+        # Flush, so that the two plots are together as tall as their neighbours.
+        "hconcat": [ttft, {"vconcat": [system, user], "spacing": 56, "bounds": "flush"}, cost],
+        "spacing": 28,
+        "background": "white",
+        "padding": 12,
+        "config": PRINT,
+    }
+    if title or rows:
+        spec["title"] = {"text": title or "", "subtitle": _explain(rows), "offset": 16}
+    return spec
+
+
+def picture_png(chart: Any, scale: float = 2) -> bytes:
+    """Draw an Altair chart, or a specification, as a PNG, without a browser or a network."""
+    import vl_convert
+
+    spec = chart if isinstance(chart, dict) else chart.to_dict()
+    return vl_convert.vegalite_to_png(spec, scale=scale)
+
+
+def _explain(rows: Sequence[Row]) -> list[str]:
+    """Say in words what a picture, without tooltips and without a key, leaves open."""
+    few = any(row.get(f"ttft_{p}_firm") is False for row in rows for p in ("p50", "p95"))
+    marks = {
+        "Bands and bars: 95 % intervals.": bool(rows),
+        "Hollow: too few requests to be firm.": few,
+        "Diamond: still running.": any(row.get("provisional") for row in rows),
+        "Grey square: limited by the client.": any(row.get("client_limited") for row in rows),
+        "Cross: all requests failed.": any((row.get("error_rate") or 0) >= 1 for row in rows),
+        "Triangle: breaks a limit.": any(row.get("limits_hold") is False for row in rows),
+    }
+    earlier = dict.fromkeys(
+        str(row.get("run") or "an earlier run") for row in rows if row.get("current") is False
+    )
+    lines = [" ".join(text for text, shown in marks.items() if shown)]
+    return [*lines, f"Pale: {', '.join(earlier)}."] if earlier else lines
+
+
+def _ttft(height: int, width: int | None = None) -> Spec:
+    columns = ["ttft_p50_ms", "ttft_p95_ms"]
+    fields = calculate(
+        series="datum.column === 'ttft_p50_ms' ? 'p50' : 'p95'",
+        column="whole ? replace(datum.column, 'ttft', 'e2e') : datum.column",
+        v="datum[datum.column]",
+        lo="datum[datum.column + '_lo']",
+        hi="datum[datum.column + '_hi']",
+        firm="whole ? datum.n >= (datum.series === 'p50' ? 20 : 200)"
+        " : datum[replace(datum.column, '_ms', '_firm')]",
+        what="(whole ? 'E2E ' : 'TTFT ') + datum.series + ' ' + {v} + ' ms' + {interval}",
+    )
+    legend = {
+        # Beside the title, where there is always room.
+        "orient": "none",
+        "direction": "horizontal",
+        "legendX": {"expr": "width - 90"} if width is None else width - 90,
+        "legendY": TITLE_Y - 9,
+    }
+    transform = [{"fold": columns, "as": ["column", "value"]}, *fields]
+    title = {"expr": "whole ? 'E2E latency, ms' : 'TTFT, ms'"}
+    view = chart_view(title, height, transform, legend=legend)
+    limits = {p: f"whole ? limit_e2e_{p}_ms : limit_ttft_{p}_ms" for p in ("p50", "p95")}
+    view["layer"] = limit_lines(limits, {"p50": BLUE, "p95": ORANGE}) + view["layer"]
+    return {
+        "name": "ttft",
+        "card": "ttft",
+        "title": "TTFT, ms",
+        "needs": [columns[0], "e2e_p50_ms"],
+        "description": "Time to first token (where answers come whole: end-to-end latency) in "
+        "milliseconds against the level: the median as a solid line, the 95th percentile as a "
+        "dashed line, with 95 % intervals.",
+        "view": view,
+    }
+
+
+def _system_tps(height: int) -> Spec:
+    fields = calculate(
+        v="whole ? datum.items_per_s : datum.output_tps",
+        lo="whole ? datum.items_per_s_lo : datum.output_tps_lo",
+        hi="whole ? datum.items_per_s_hi : datum.output_tps_hi",
+        firm="true",
+        what="{v} + (whole ? ' items/s' : ' tokens/s, whole system') + {interval}",
+    )
+    title = {"expr": "whole ? 'items/s, whole system' : 'tokens/s, whole system'"}
+    return {
+        "name": "system_tps",
+        "card": "tps",
+        "title": "tokens/s, whole system",
+        "needs": ["output_tps", "items_per_s"],
+        "description": "Output tokens (where answers come whole: items) per second of the whole "
+        "system against the level, with 95 % intervals.",
+        "view": chart_view(title, height, fields, x_labels=False),
+    }
+
+
+def _user_tps(height: int) -> Spec:
+    fields = calculate(
+        v="whole ? datum.input_tps : datum.user_tps_p50",
+        lo="whole ? null : datum.user_tps_p50_lo",
+        hi="whole ? null : datum.user_tps_p50_hi",
+        firm="whole || datum.ttft_p50_firm",  # both are medians over the same requests
+        what="{v} + (whole ? ' input tokens/s' : ' tokens/s per user, median') + {interval}",
+    )
+    title = {"expr": "whole ? 'input tokens/s, whole system' : 'tokens/s per user'"}
+    return {
+        "name": "user_tps",
+        "card": "tps",
+        "title": "tokens/s per user",
+        "needs": ["user_tps_p50", "input_tps"],
+        "description": "Output tokens per second that one user sees (median; where answers come "
+        "whole: input tokens of the whole system) against the level, with 95 % intervals.",
+        "view": chart_view(title, height, fields),
+    }
+
+
+def _cost(height: int) -> Spec:
+    """Draw the cost as `tpwidgets.cost` has it, but in the browser: a slider moves it at once."""
+    rate = (
+        "(isValid(price_cached_input) && isValid(datum.cached_pct)"
+        " ? price_input + (price_cached_input - price_input) * datum.cached_pct / 100"
+        " : price_input)"
+    )
+    by_token = (
+        f"whole ? {rate} : datum.n === 0 || !isValid(datum.input_per_output) && {rate} > 0 ? null"
+        f" : price_output + {rate} * datum.input_per_output"
+    )
+
+    def by_hour(end: str = "") -> str:
+        made = f"(whole ? {'null' if end else 'datum.input_tps'} : datum.output_tps{end})"
+        paid = "price_hour * replicas * 1e6"
+        return f"{made} > 0 ? {paid} / (3600 * utilisation * {made}) : null"
+
+    hourly = f"price_basis === 'hour' && {_PRICED}"
+    fields = calculate(
+        v=f"datum.own_cost ? datum.usd : !{_PRICED} ? null"
+        f" : {hourly} ? ({by_hour()}) : ({by_token})",
+        # More throughput is less cost, so the interval's ends change places.
+        lo=f"datum.own_cost ? datum.usd_lo : {hourly} ? ({by_hour('_hi')}) : null",
+        hi=f"datum.own_cost ? datum.usd_hi : {hourly} ? ({by_hour('_lo')}) : null",
+        firm="true",
+        what="'$' + {v} + (whole ? ' per 1M tokens' : ' per 1M output tokens') + {interval}",
+    )
+    hint = f"{_PRICED} ? (rows ? '' : hint) : 'set a price to see cost'"
+    title = {"expr": "whole ? '$ per 1M tokens' : '$ per 1M output tokens'"}
+    return {
+        "name": "cost",
+        "card": "cost",
+        "title": "$ per 1M output tokens",
+        "needs": ["output_tps", "items_per_s"],
+        "description": "Cost in dollars per million output tokens (where answers come whole: of "
+        "all tokens) against the level, at the price set.",
+        "view": chart_view(title, height, fields, hint=hint, money=True),
+    }

@@ -1,0 +1,320 @@
+"""What tokens cost: an API's price list or one's own machine, at each operating point, in USD."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import isfinite
+from typing import TypeGuard
+
+from ..errors import SettingsError
+from ..words import is_whole, measured, percent, usd
+
+MILLION = 1_000_000
+HOUR_S = 3600
+
+
+@dataclass(frozen=True)
+class Price:
+    """What an endpoint costs: by the token or by the hour. Make one with `per_token` or `per_hour`.
+
+    Attributes
+    ----------
+    output, input, cached_input : float or None
+        USD per 1M tokens; `cached_input` None: cached prompt tokens cost what others do.
+    hour : float or None
+        USD per hour and replica; None for a price by the token.
+    replicas : int
+        How many replicas served the measured endpoint.
+    utilisation : float
+        The share of its hours in which the endpoint is as busy as measured, above 0, up to 1.
+    source, date : str
+        Where the price was read, and when.
+    reasoning : float or None
+        USD per 1M reasoning tokens, which are part of the output; None: they cost what others do.
+    name : str
+        What legends call it; "": what is paid for.
+    """
+
+    output: float | None = None
+    input: float = 0.0
+    cached_input: float | None = None
+    hour: float | None = None
+    replicas: int = 1
+    utilisation: float = 1.0
+    source: str = ""
+    date: str = ""
+    reasoning: float | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if (self.output is None) == (self.hour is None):
+            raise SettingsError(
+                "a price is either by the token or by the hour: "
+                "use Price.per_token(output, ...) or Price.per_hour(hour, ...)"
+            )
+        _refuse_negative("input", self.input)
+        for name in ("output", "cached_input", "hour", "reasoning"):
+            if getattr(self, name) is not None:
+                _refuse_negative(name, getattr(self, name))
+        if not (_is_number(self.replicas) and self.replicas >= 1):
+            raise SettingsError(f"replicas must be 1 or more; got {self.replicas!r}")
+        if not (_is_number(self.utilisation) and 0 < self.utilisation <= 1):
+            raise SettingsError(
+                f"utilisation must be above 0 and at most 1; got {self.utilisation!r}"
+            )
+
+    @classmethod
+    def per_token(
+        cls,
+        output: float,
+        input: float = 0.0,  # noqa: A002
+        cached_input: float | None = None,
+        source: str = "",
+        date: str = "",
+        reasoning: float | None = None,
+        name: str = "",
+    ) -> "Price":
+        """Price by the token: USD per 1M output, input, cached input and reasoning tokens."""
+        _refuse_negative("output", output)
+        return cls(
+            output, input, cached_input, source=source, date=date, reasoning=reasoning, name=name
+        )
+
+    @classmethod
+    def per_hour(
+        cls,
+        hour: float,
+        replicas: int = 1,
+        utilisation: float = 1.0,
+        source: str = "",
+        date: str = "",
+        name: str = "",
+    ) -> "Price":
+        """Price by the hour: USD per hour and replica, busy for a share `utilisation` of it."""
+        _refuse_negative("hour", hour)
+        return cls(
+            hour=hour, replicas=replicas, utilisation=utilisation,
+            source=source, date=date, name=name,
+        )  # fmt: skip
+
+    @classmethod
+    def listed(
+        cls, url: str, model: str | None = None, prompt_tokens: int = 0, *, batched: bool = False
+    ) -> "Price | None":
+        """Price as the `genai-prices` package lists it; see `tpwidgets.cost.listed.listed`."""
+        from .listed import listed
+
+        return listed(url, model, prompt_tokens, batched=batched)
+
+    def batched(self, share_off: float = 0.5, source: str = "") -> "Price":
+        """Return what the API's batch tier takes: a share less of each price by the token.
+
+        Parameters
+        ----------
+        share_off : float
+            From 0 to 1; most APIs take off half.
+        source : str
+            Where that was read.
+
+        Raises
+        ------
+        SettingsError
+            If the price is by the hour, or the share is none.
+        """
+        if self.hour is not None:
+            raise SettingsError("batched() is for a price by the token: this one is by the hour")
+        if not (_is_number(share_off) and 0 <= share_off <= 1):
+            raise SettingsError(f"share_off must be from 0 to 1; got {share_off!r}")
+        tier = f"batch tier at {percent(100 * share_off)} off"
+        tier += f" ({source})" if source else ""
+
+        def less(full: float | None) -> float | None:
+            return None if full is None else full * (1 - share_off)
+
+        return replace(
+            self,
+            output=less(self.output),
+            input=less(self.input) or 0.0,
+            cached_input=less(self.cached_input),
+            reasoning=less(self.reasoning),
+            source=f"{self.source}, {tier}" if self.source else tier,
+            name=f"{self.name} (batch)" if self.name else "",
+        )
+
+    @property
+    def basis(self) -> str:
+        """What is paid for, in words."""
+        if self.hour is not None:
+            many = f" × {self.replicas} replicas" if self.replicas != 1 else ""
+            return f"{_exact(self.hour)} per hour{many}"
+        kinds = {
+            "output": self.output,
+            "input": self.input,
+            "cached input": self.cached_input,
+            "reasoning": self.reasoning,
+        }
+        listed = [f"{_exact(each)} {kind}" for kind, each in kinds.items() if each is not None]
+        return f"per 1M tokens: {', '.join(listed)}"
+
+    @property
+    def label(self) -> str:
+        """What legends call it: its name, else what is paid for."""
+        return self.name or self.basis
+
+    @property
+    def assumption(self) -> str:
+        """What has to hold for the cost to be right, in words."""
+        if self.hour is None:
+            stated = "usage billed in the window, failed requests included"
+        elif self.utilisation < 1:
+            stated = f"busy as measured {percent(100 * self.utilisation)} of the hours paid for"
+        else:
+            stated = "busy as measured in every hour paid for"
+        return f"{stated}; price: {self.origin}" if self.origin else stated
+
+    @property
+    def origin(self) -> str:
+        """Where the price was read, and when."""
+        return ", ".join(filter(None, (self.source, self.date)))
+
+    @property
+    def stated(self) -> str:
+        """The price in one line: its name, what is paid for, and where that was read."""
+        return "; ".join(filter(None, (self.name, self.basis, self.origin)))
+
+    def input_at(self, cached_pct: float | None) -> float:
+        """Return USD per 1M prompt tokens of which `cached_pct` % came from the server's cache."""
+        if self.cached_input is None or cached_pct is None:
+            return self.input
+        return _mixed(self.input, self.cached_input, cached_pct / 100)
+
+    def output_at(self, reasoning_share: float | None) -> float:
+        """Return USD per 1M output tokens of which a share, 0 to 1, are reasoning tokens."""
+        output = self.output or 0.0
+        if self.reasoning is None or reasoning_share is None:
+            return output
+        return _mixed(output, self.reasoning, reasoning_share)
+
+    @property
+    def output_at_most(self) -> float:
+        """USD per 1M output tokens, whatever share of them is reasoning."""
+        return max(self.output or 0.0, self.reasoning or 0.0)
+
+
+def _exact(price: float) -> str:
+    """Write a price as lists have it: ``$2.50``, ``$0.125``."""
+    return usd(price) if price in (0, round(price, 2)) else f"${price:.6g}"
+
+
+def _mixed(usual: float, other: float, share: float) -> float:
+    return usual * (1 - share) + other * share
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def _refuse_negative(name: str, value: object) -> None:
+    if not (_is_number(value) and value >= 0):
+        raise SettingsError(f"{name} must be 0 or more USD, and finite; got {value!r}")
+
+
+def usd_per_1m_output(
+    point: Mapping[str, object], price: Price
+) -> tuple[float | None, float | None, float | None]:
+    """Return USD per 1M output tokens at an operating point, and its 95 % interval.
+
+    By the token: output + input · input_per_output, the prices of the cached share of the input
+    and of the reasoning share of the output included; a bill has no interval. By the hour:
+    hour · replicas / (output_tps · utilisation · 3600) · 10⁶; it costs least where the rate is
+    highest, so the interval's ends change places.
+    """
+    if price.hour is None:
+        ratio = measured(point, "input_per_output")
+        rate = price.input_at(measured(point, "cached_pct"))
+        if (ratio is None and rate) or measured(point, "n") == 0:
+            return None, None, None
+        return price.output_at(_reasoning_share(point)) + rate * (ratio or 0.0), None, None
+    return (
+        _hourly(price, measured(point, "output_tps"), MILLION),
+        _hourly(price, measured(point, "output_tps_hi"), MILLION),
+        _hourly(price, measured(point, "output_tps_lo"), MILLION),
+    )
+
+
+def _reasoning_share(point: Mapping[str, object]) -> float | None:
+    thought, output = (measured(point, f"{name}_tokens_mean") for name in ("reasoning", "output"))
+    return thought / output if thought is not None and output else None
+
+
+def _hourly(price: Price, per_second: float | None, units: int) -> float | None:
+    """Return what `units` of something cost that is made `per_second`."""
+    if not per_second:
+        return None
+    paid = (price.hour or 0.0) * price.replicas
+    return paid / (per_second * price.utilisation * HOUR_S) * units
+
+
+def usd_per_1m_total(point: Mapping[str, object], price: Price) -> float | None:
+    """Return USD per 1M prompt and output tokens together at an operating point."""
+    if price.hour is not None:
+        return _hourly(price, measured(point, "total_tps"), MILLION)
+    if is_whole(point):
+        return price.input_at(measured(point, "cached_pct"))
+    output, ratio = usd_per_1m_output(point, price)[0], measured(point, "input_per_output")
+    return None if output is None or ratio is None else output / (1 + ratio)
+
+
+def usd_per_request(
+    point: Mapping[str, object], price: Price
+) -> tuple[float | None, float | None, float | None]:
+    """Return USD per request that ended well, and its 95 % interval: these pay for failed ones."""
+    if price.hour is not None:
+        ends = (measured(point, f"rps{end}") for end in ("", "_hi", "_lo"))
+        value, lo, hi = (_hourly(price, end, 1) for end in ends)
+        return value, lo, hi
+    if is_whole(point):
+        tokens = measured(point, "prompt_tokens_mean")
+        each = usd_per_1m_total(point, price)
+        return None if tokens is None or each is None else each * tokens / MILLION, None, None
+    output, tokens = usd_per_1m_output(point, price)[0], measured(point, "billed_output_tokens")
+    n = measured(point, "n")
+    if output is None or tokens is None or not n:
+        return None, None, None
+    return output * tokens / MILLION / n, None, None
+
+
+def own_cost(point: Mapping[str, object], price: Price | None) -> dict[str, object]:
+    """Return columns by which a chart draws a point at this price, whatever else is set there."""
+    value, lo, hi = usd_per_1m_output(point, price) if price is not None else (None, None, None)
+    return {"own_cost": True, "usd": value, "usd_lo": lo, "usd_hi": hi}
+
+
+def estimate(
+    requests: int,
+    prompt_tokens: float,
+    output_tokens: float,
+    price: Price,
+    seconds: float | None = None,
+) -> float:
+    """Return what a run will cost, in USD, before it is started; nothing is taken as cached.
+
+    Parameters
+    ----------
+    requests : int
+    prompt_tokens, output_tokens : float
+        Tokens per request.
+    price : Price
+    seconds : float, optional
+        How long the run will take; only a price by the hour needs it.
+
+    Raises
+    ------
+    SettingsError
+        If the price is by the hour and `seconds` is missing.
+    """
+    if price.hour is None:
+        each = prompt_tokens * price.input + output_tokens * price.output_at_most
+        return requests * each / MILLION
+    if seconds is None:
+        raise SettingsError("seconds is needed to estimate the cost of a price by the hour")
+    return price.hour * price.replicas * seconds / HOUR_S

@@ -1,0 +1,175 @@
+"""What a measurement has gathered so far: filed as it comes, turned into figures when asked."""
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from ..metrics.timeline import Timeline
+from ..metrics.verdict import why
+from ..samples import Sample, Window
+from ..words import count, usd
+from .meter import Live, Meter
+
+if TYPE_CHECKING:
+    from ..endpoints.prepared import Prepared
+    from ..engine.budget import Purse, Tariff
+    from ..metrics.slo import Limits
+
+
+class Gathered:
+    """What the supervising thread has gathered; others read it under the lock."""
+
+    def __init__(
+        self, conditions: dict[str, Any], purse: "Purse | None" = None,
+        limits: "Limits | None" = None,
+    ) -> None:  # fmt: skip
+        self.lock = threading.Lock()
+        self.samples: list[Sample] = []
+        self.windows: list[Window] = []
+        self.open_window: Window | None = None
+        self.rows: list[dict[str, Any]] = []
+        """The operating points so far. Another list each time they are computed."""
+        self.live = Live()
+        self.timeline = Timeline()
+        self.errors = 0
+        self.note = ""
+        """What the first failed request said."""
+        self.broken = ""
+        """Why the sweep was broken off, if it was."""
+        self.finished = False
+        """Whether the workers said that all is done."""
+        self.limits = limits
+        """What points are judged by, if there are limits."""
+        self.purse = purse
+        """What may be spent, if there is a limit."""
+        self.left_out: tuple[float, ...] = ()
+        """The levels that were not finished."""
+        self._tariff: Tariff | None = None
+        self._spent_up = False
+        self._requests_usd = 0.0
+        self.found: dict[str, Any] = conditions
+        self._meter = Meter()
+
+    @property
+    def e2e_s(self) -> float | None:
+        """How long a request takes of late."""
+        return self._meter.e2e_s
+
+    @property
+    def ending(self) -> bool:
+        """Whether no further level is to be begun."""
+        return bool(self.finished or self.broken or self._spent_up)
+
+    @property
+    def spent_usd(self) -> float:
+        """What probes and requests have cost; counted only where there is a limit."""
+        return self._requests_usd + (self.purse.probes_usd if self.purse else 0.0)
+
+    @property
+    def cut_short(self) -> str:
+        """Say that the run ended at its spending limit; "" if it did not."""
+        if self.purse is None or not self._spent_up:
+            return ""
+        said = (
+            f"Stopped at the spend limit of {usd(self.purse.limit_usd)}: "
+            f"${count(self.spent_usd)} spent"
+        )
+        if self.left_out:
+            said += f"; level {self.left_out[0]:g} not finished"
+        if self.left_out[1:]:
+            said += f", {', '.join(f'{level:g}' for level in self.left_out[1:])} not begun"
+        return said
+
+    def tariff_of(self, prepared: "Prepared") -> "Tariff | None":
+        """Return what a request costs, by which is counted from now on; None without a limit."""
+        if self.purse is not None:
+            self._tariff = self.purse.tariff(*prepared.most_tokens)
+        return self._tariff
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """The conditions as far as they are known; ask under the lock."""
+        conditions = dict(self.found)
+        if self.samples:
+            conditions["stamps"] = ", ".join(sorted({s.stamp for s in self.samples}))
+        if self.note:
+            conditions["failures"] = self.note
+        if self.purse is not None:
+            conditions["spend_limit_usd"] = self.purse.limit_usd
+            conditions["spent_usd"] = round(self.spent_usd, 6)
+        ended = f"ended early: {self.broken}" if self.broken else self.cut_short
+        if ended:
+            conditions["notes"] = [*conditions.get("notes", []), ended]
+        return conditions
+
+    def take(self, message: dict[str, Any]) -> bool:
+        """File what came; return whether it says that the level under way is over."""
+        with self.lock:
+            if "sample" in message:
+                sample: Sample = message["sample"]
+                self.samples.append(sample)
+                if self._tariff is not None:
+                    self._requests_usd += self._tariff.bill_usd(sample)
+                if sample.status not in ("ok", "stopped"):
+                    self.errors += 1
+                    self.note = self.note or why(sample)
+            elif "window" in message:
+                window = Window(**message["window"])
+                self.windows.append(window)
+                self.timeline.close_window(window.start_s, window.end_s)
+            elif "broken" in message:
+                self.broken = message["broken"]
+            elif "spent" in message:
+                self._spent_up = True
+            elif "idle" in message:
+                self.finished = True
+        return "level_over" in message
+
+    def watch(self, live: dict[str, Any], *, steady: bool) -> None:
+        """Take in what is going on right now; without a steady state the last point's figures stay.
+
+        The last requests of a run, say, are no steady state.
+        """
+        window = live["window"]
+        self.open_window = Window(**window) if window else None
+        self.live = self._meter.read(live, self.samples, self.errors)
+        whole = self.timeline.whole = self.live.whole
+        self.timeline.read(
+            live["now_s"], self._meter.items if whole else live["chunks"],
+            1.0 if whole else self._meter.per_chunk, window["start_s"] if window else None,
+        )  # fmt: skip
+        if not steady:
+            self.rest()
+
+    def rest(self) -> None:
+        """Let the last operating point's figures be the running ones."""
+        if self.rows:
+            self.live = Live.of_point(self.rows[-1], self.live)
+
+    def compute_rows(self) -> dict[str, Any] | None:
+        """Make the rows as far as they are known; return that of the window still open, if any."""
+        from ..metrics.points import operating_point
+
+        rows = self.rows[: max(0, len(self.windows) - 2)]
+        # a window's last requests end after it: its row is made anew for a while
+        closed = self.windows[len(rows) :]
+        rows += [operating_point(self.samples, w, limits=self.limits) for w in closed]
+        point = None
+        if self.open_window is not None:
+            point = operating_point(
+                self.samples, self.open_window, provisional=True, limits=self.limits
+            )
+            if point["n"]:
+                rows.append(point)
+        self.rows = rows
+        return point
+
+    def all_windows(self) -> list[Window]:
+        """Return every window; a worker that died could not close its own: what it told stays."""
+        window = self.open_window
+        if window is not None and window.start_s not in [w.start_s for w in self.windows]:
+            return [*self.windows, window]
+        return list(self.windows)
+
+    def end(self) -> None:
+        """Take note that nothing more will come."""
+        self.timeline.end(self._meter.per_chunk)

@@ -1,0 +1,1 @@
+"""Samples into operating points: what each number means, and how sure it is."""

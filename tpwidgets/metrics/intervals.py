@@ -1,0 +1,363 @@
+"""Percentiles and rates with 95 % intervals: order statistics, and the block bootstrap's variance.
+
+How often they cover the truth, ``python -m benchmarks coverage`` tells.
+
+Sources: Hahn & Meeker, *Statistical Intervals* (1991), section 5.2; Woodruff, "Confidence intervals
+for medians and other position measures", JASA 47 (1952); Kish, *Survey Sampling* (1965), section
+8.2, on how many independent values dependent ones are worth; Heidelberger & Lewis, "Quantile
+estimation in dependent sequences", Oper. Res. 32 (1984); and those in `dependence`.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from math import ceil, exp, floor, inf, lgamma, log, log1p, sqrt
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .dependence import INDEPENDENT, Floats, block_length, block_means, dependence, ranked
+
+Interval = tuple[float, float] | tuple[None, None]
+NONE: Interval = (None, None)
+AnyFloats = NDArray[np.floating]
+
+ALPHA = 0.05
+Z = 1.959963984540054
+"""The normal distribution's 97.5 % point."""
+
+EXACT_UP_TO = 5_000
+"""Above this many values the binomial ranks are taken from the normal approximation."""
+
+MIN_CLUSTERS = 6
+"""Below this many requests nothing is said about pooled gaps (as for a median: 2·0.5⁶ < 5 %)."""
+
+BINS = 120
+"""Into how many bins a window is cut for the interval of a rate."""
+
+MIN_BINS = 8
+
+MIN_TURNS = 2.9
+"""From about three turns on, a rate's interval is taken from how they differ."""
+
+
+EPS = 1e-9
+
+_STUDENT: dict[float, float] = {1: 12.706, 2: 4.303, 3: 3.182}
+
+
+def firm(n: int, p: float) -> bool:
+    """Tell whether percentile `p` (0 to 1) of `n` values may be shown as firm: n ≥ 10 / (1 − p).
+
+    So at least ten values lie above it; 20 for the median, 200 for p95, 1000 for p99.
+    """
+    return n * (1 - p) >= 10 - 1e-9
+
+
+def percentile(values: Floats, p: float) -> float | None:
+    """Interpolate percentile `p` (0 to 1) linearly; None for no values."""
+    return _at(np.sort(values), p) if values.size else None
+
+
+def percentile_with_failures(values: Floats, failed: int, p: float) -> float | None:
+    """Interpolate percentile `p` (0 to 1) with `failed` more values at +∞; it may be +∞ itself."""
+    n = values.size + failed
+    if n == 0:
+        return None
+    rank = p * (n - 1)
+    if ceil(rank) >= values.size:
+        return inf
+    return _at(np.sort(values), rank / max(values.size - 1, 1))
+
+
+def percentiles(
+    values: Floats, ps: Sequence[float], at_once: float = 0.0
+) -> list[tuple[float | None, Interval]]:
+    """Give percentiles `ps` (0 to 1) of `values`, shape (n,), with 95 % intervals.
+
+    An interval runs between two order statistics, whose ranks come from Binomial(n, p): it assumes
+    no distribution and covers at least 95 % (Hahn & Meeker 1991, 5.2). It is (None, None) where no
+    two order statistics cover 95 %: below n = 6 for the median, 59 for p95, 299 for p99.
+
+    Requests that were under way together share the engine's steps and its queue: they are worth
+    fewer independent ones (Kish 1965), whose ranks are taken then.
+
+    Parameters
+    ----------
+    at_once : float
+        How many requests were under way at once; `values` are then in the order of their ends.
+        0: they are independent.
+    """
+    ordered = np.sort(values)
+    n = ordered.size
+    overall = dependence(ranked(values), at_once) if at_once else INDEPENDENT
+    found: list[tuple[float | None, Interval]] = []
+    for p in ps:
+        value = _at(ordered, p) if n else None
+        worth = n
+        if at_once and value is not None:
+            # what is slow may come together even where the rest doesn't
+            worth = _worth(n, max(overall, dependence(values <= value, at_once)))
+        ranks = _ranks(worth, p)
+        interval: Interval = NONE
+        if ranks is not None:
+            low, high = (rank / (worth + 1) * (n + 1) for rank in ranks)
+            interval = float(ordered[floor(low + EPS) - 1]), float(ordered[ceil(high - EPS) - 1])
+        found.append((value, interval))
+    return found
+
+
+def _worth(n: int, depends: tuple[float, float]) -> int:
+    """Return how many independent values `n` are worth that depend on each other."""
+    effect, degrees = depends
+    return max(1, round(n / max(1.0, effect * (student(degrees) / Z) ** 2)))
+
+
+@lru_cache(maxsize=1024)
+def _ranks(n: int, p: float) -> tuple[int, int] | None:
+    """Find ranks l < u (from 1) with P(l ≤ B < u) ≥ 95 % for B ~ Binomial(n, p).
+
+    Each tail gets 2.5 %; where the upper one can't be that small, the largest value bounds it and
+    the lower tail gets what is left.
+    """
+    if n < 2:
+        return None
+    if n > EXACT_UP_TO:
+        half = Z * sqrt(n * p * (1 - p))
+        return max(1, floor(n * p - half)), min(n, ceil(n * p + half) + 1)
+    log_factorial = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, n + 1)))))
+    k = np.arange(n + 1)
+    log_pmf = log_factorial[n] - log_factorial - log_factorial[::-1]
+    cdf = np.cumsum(np.exp(log_pmf + k * np.log(p) + (n - k) * np.log1p(-p)))
+    # P(B < l) = cdf[l − 1] and P(B ≥ u) = 1 − cdf[u − 1].
+    upper = min(n, int(np.searchsorted(cdf, 1 - ALPHA / 2)) + 1)
+    left = ALPHA - max(1 - float(cdf[upper - 1]), ALPHA / 2)
+    lower = int(np.searchsorted(cdf, left, side="right"))
+    return (lower, upper) if 1 <= lower < upper else None
+
+
+def share_test(met: int, n: int, share: float) -> bool | None:
+    """Tell whether at least `share` (0 to 1) of all do what `met` of `n` did; None: in doubt.
+
+    Exact and one-sided, at 2.5 % each way: the binomial test that order statistics' intervals
+    (`percentiles`) turn around, so it says of a percentile what these say, and at any n.
+    """
+    if n < 1 or not 0 < share < 1:
+        return None if n < 1 or share > 0 else True
+    log_p, log_q = log(share), log1p(-share)
+    if n > EXACT_UP_TO:
+        off = (met - n * share) / sqrt(n * share * (1 - share))
+        return None if abs(off) < Z else off > 0
+
+    def chance(low: int, high: int) -> float:
+        """P(low ≤ B ≤ high) for B ~ Binomial(n, share)."""
+        top = lgamma(n + 1)
+        return sum(
+            exp(top - lgamma(k + 1) - lgamma(n - k + 1) + k * log_p + (n - k) * log_q)
+            for k in range(low, high + 1)
+        )
+
+    if met > n * share:
+        return True if chance(met, n) < ALPHA / 2 else None
+    return False if chance(0, met) < ALPHA / 2 else None
+
+
+def kept_test(kept: NDArray[np.bool_], share: float, at_once: float) -> bool | None:
+    """Tell whether at least `share` (0 to 1) of all requests keep a limit; None: in doubt.
+
+    As `share_test`, of as many as requests that were under way together are worth.
+
+    Parameters
+    ----------
+    kept : array of shape (n,)
+        Whether each keeps it, in the order of their ends.
+    at_once : float
+        How many were under way at once.
+    """
+    n = kept.size
+    worth = _worth(n, dependence(kept, at_once)) if n else 0
+    return share_test(round(int(kept.sum()) * worth / max(n, 1)), worth, share)
+
+
+def share_interval(met: int, n: int) -> tuple[float, float]:
+    """Give the 95 % interval of a share, `met` of `n` (at least 1), by Wilson's score.
+
+    Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927);
+    recommended by Brown, Cai & DasGupta, "Interval estimation for a binomial proportion",
+    Statist. Sci. 16 (2001).
+    """
+    p, z2 = met / n, Z * Z
+    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z / (1 + z2 / n) * sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def pooled_percentiles(
+    blocks: Callable[[], Iterable[tuple[AnyFloats, NDArray[np.intp]]]],
+    total: int,
+    ps: Sequence[float],
+) -> list[tuple[float | None, Interval]]:
+    """Give percentiles, with 95 % intervals, of values pooled over requests, in single precision.
+
+    The gaps of one request resemble each other, so they are no independent sample: the request is
+    the unit. The variance of the share of values at or below the percentile is that of a ratio
+    over requests, and its bounds are turned back into percentiles (Woodruff 1952).
+
+    Parameters
+    ----------
+    blocks : callable
+        Goes through the requests, block by block: their values, one request after the other, and
+        how many each has, all at least 1. It is called twice: values are stored once, in order.
+    total : int
+        How many values there are.
+    ps : sequence of float
+        Between 0 and 1.
+    """
+    if not total:
+        return [(None, NONE) for _ in ps]
+    ordered = np.empty(total, dtype=np.float32)
+    filled = 0
+    for values, _ in blocks():
+        ordered[filled : filled + values.size] = values
+        filled += values.size
+    ordered.sort()
+    found = [_at(ordered, p) for p in ps]
+    clusters, squares = 0, [0.0] * len(ps)
+    for values, sizes in blocks():
+        starts = np.cumsum(sizes) - sizes
+        clusters += sizes.size
+        for i, (p, value) in enumerate(zip(ps, found, strict=True)):
+            within = values.astype(np.float32, copy=False) <= np.float32(value)
+            below = np.add.reduceat(within, starts, dtype=np.float64)
+            residual = below - p * sizes
+            squares[i] += float(residual @ residual)
+    out: list[tuple[float | None, Interval]] = []
+    for p, value, square in zip(ps, found, squares, strict=True):
+        interval: Interval = NONE
+        if clusters >= MIN_CLUSTERS:
+            half = Z * sqrt(clusters / (clusters - 1) * square) / total
+            if half <= p <= 1 - half:
+                interval = _at(ordered, p - half), _at(ordered, p + half)
+        out.append((value, interval))
+    return out
+
+
+def _at(ordered: AnyFloats, p: float) -> float:
+    """Interpolate percentile `p` of sorted values linearly, as `numpy.quantile` does."""
+    rank = p * (ordered.size - 1)
+    below = min(int(rank), ordered.size - 1)
+    above = min(below + 1, ordered.size - 1)
+    low, high = float(ordered[below]), float(ordered[above])
+    return low + (rank - below) * (high - low)
+
+
+def rate_interval(counts_per_bin: ArrayLike, bin_s: float) -> Interval:
+    """Give the 95 % interval of a rate, per second, by the circular block bootstrap.
+
+    Successive bins are correlated (a stream keeps its pace, a batch its size), so blocks of bins
+    are drawn, not bins (Künsch 1989), as long as their autocorrelation asks (Politis & White 2004).
+    Nothing is resampled: a mean of blocks that are drawn independently has a variance that can be
+    written down. As there are few blocks, the interval is Student's, not the normal distribution's.
+
+    Parameters
+    ----------
+    counts_per_bin : array of shape (bins,)
+        Successive bins of equal length; (None, None) below 8 bins or if nothing was counted.
+    bin_s : float
+        A bin's length in seconds.
+    """
+    counts = np.asarray(counts_per_bin, dtype=float)
+    n = counts.size
+    if n < MIN_BINS or bin_s <= 0 or not counts.any():
+        return NONE
+    block = block_length(counts)
+    means = block_means(counts, block)
+    mean = float(counts.mean())
+    half = _half_width(n / block) * float(means.std())
+    return max(0.0, mean - half) / bin_s, (mean + half) / bin_s
+
+
+def turns_interval(
+    amounts: Floats, spans: Floats, users: int, rate: float, length_s: float
+) -> Interval:
+    """Give the 95 % interval of a rate from what came in each turn of a closed loop's users.
+
+    A turn, one request of one user, is about as long as what happens in the loop is correlated, and
+    contains as much waiting as it contains tokens: turns are the batches of the method of batch
+    means (Law, *Simulation Modeling and Analysis*, 5th ed. 2015, section 9.5.3), as a ratio since
+    they differ in length. All users tell how turns differ; they overlap, so there are only as many
+    of them as follow each other.
+
+    Parameters
+    ----------
+    amounts, spans : arrays of shape (turns of all users,)
+        What came in each turn, and how long it took, in seconds.
+    users : int
+        How many users they are of.
+    rate : float
+        The rate itself, per second.
+    length_s : float
+        How long was counted. (None, None) where fewer than three turns follow each other.
+    """
+    turns = length_s / float(spans.mean()) if spans.size > users else 0.0
+    if turns < MIN_TURNS:
+        return NONE
+    residual = amounts - rate * spans
+    deviation = sqrt(float(residual @ residual) / (spans.size - users))
+    half = _half_width(turns) * sqrt(turns - 1) * deviation * sqrt(turns) / length_s
+    return max(0.0, rate - half), rate + half
+
+
+def turn_rate_interval(
+    amounts: Floats, spans: Floats, users: int, rate: float, length_s: float
+) -> Interval:
+    """Give the 95 % interval of a rate from what each turn of a loop's users brought itself.
+
+    A user is always at its turn, so the rate is ``users × mean amount / mean span``: the variance
+    is that of a ratio over turns (Law 2015, section 9.5.3), as far as these depend on each other.
+
+    Parameters
+    ----------
+    amounts, spans : arrays of shape (turns of all users,)
+        What each turn brought, and how long it took, in seconds, in the order of their ends.
+    users : int
+        How many users they are of.
+    rate : float
+        The rate itself, per second.
+    length_s : float
+        How long was counted. (None, None) where fewer than three turns follow each other.
+    """
+    n = spans.size
+    if n <= users or length_s < MIN_TURNS * float(spans.mean()):
+        return NONE
+    residual = amounts - rate / users * spans
+    residual -= residual.mean()
+    ratio, degrees = dependence(residual, users)
+    variance = ratio * float(residual @ residual) * n / (n - 1)
+    half = student(min(degrees, n - 1)) * sqrt(variance) / length_s
+    return max(0.0, rate - half), rate + half
+
+
+def arrival_rate_interval(at: Floats, start: float, end: float) -> Interval:
+    """Give the 95 % interval of the rate of what arrived `at` some seconds in [start, end]."""
+    bin_s = (end - start) / BINS
+    index = np.minimum(((at - start) / bin_s).astype(np.intp), BINS - 1)
+    return rate_interval(np.bincount(index, minlength=BINS), bin_s)
+
+
+def _half_width(blocks: float) -> float:
+    """Return half the interval of a mean of `blocks` values, in their standard deviations."""
+    return student(blocks - 1) / sqrt(blocks - 1)
+
+
+def student(degrees: float) -> float:
+    """Return Student's t: the 97.5 % point where a deviation was estimated itself.
+
+    From tables up to 3 whole degrees, else Cornish & Fisher's expansion in 1/ν (Abramowitz & Stegun
+    26.7.5), which is 3 % too low there.
+    """
+    v = degrees
+    if v in _STUDENT:
+        return _STUDENT[v]
+    if v == inf:
+        return Z
+    return Z + (Z**3 + Z) / (4 * v) + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * v * v)

@@ -1,0 +1,190 @@
+"""A law fitted to measured points: what throughput is likely between them, and beyond.
+
+The universal scalability law: N users get X(N) = λN / (1 + σ(N − 1) + κN(N − 1)), where λ is what
+one alone gets, σ the share that is done one after the other, and κ what each costs each other
+(N. J. Gunther, "A General Theory of Computational Scalability Based on Rational Functions",
+arXiv:0808.1431, 2008). N / X is linear in 1/λ, σ/λ and κ/λ: so it is fitted, by weighted least
+squares, none below zero.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from math import inf, sqrt
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import MeasurementError
+from ..words import count, is_whole, measured, throughput
+from .intervals import Z, student
+
+Point = Mapping[str, object]
+Floats = NDArray[np.float64]
+
+MIN_LEVELS = 4
+"""Three points fit any such law; the fourth tells how well."""
+
+_TRUST = 0.01
+"""No point is taken to be better known than ± 1 %: levels differ in more than chance."""
+
+_FAR = 4.0
+"""How far beyond the highest level it is asked, at most, as a factor."""
+
+_VAGUE = 0.5
+"""Where the interval is wider than ± 50 %, nothing is said any more."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """A fitted law. It is no measurement: between the levels an estimate, beyond them a guess.
+
+    Attributes
+    ----------
+    alone : float
+        λ, what one user gets, in `unit`.
+    serial : float
+        σ, 0 or more.
+    crosstalk : float
+        κ, 0 or more.
+    lowest, highest : int
+        The lowest and the highest concurrency that it was fitted to.
+    unit : str
+        ``tokens/s`` or, where answers come whole, ``items/s``.
+    """
+
+    alone: float
+    serial: float
+    crosstalk: float
+    lowest: int
+    highest: int
+    unit: str
+    _fitted: Floats
+    """1/λ, σ/λ, κ/λ, of shape (3,)."""
+    _covariance: Floats
+    """Theirs, of shape (3, 3), were none of them bounded."""
+    _student: float
+
+    def at(self, concurrency: float) -> tuple[float, float, float]:
+        """Return the throughput at a concurrency and its 95 % interval, in `unit`."""
+        terms = _terms(np.array([float(concurrency)]))[0]
+        inverse = float(terms @ self._fitted)
+        half = self._student * sqrt(max(0.0, float(terms @ self._covariance @ terms)))
+        high = concurrency / (inverse - half) if inverse > half else inf
+        return concurrency / inverse, concurrency / (inverse + half), high
+
+    @property
+    def peak(self) -> tuple[float, float]:
+        """Where throughput is highest, and how high: ``(inf, λ/σ)`` where it never falls."""
+        if self.crosstalk > 0:
+            at = max(1.0, sqrt(max(0.0, 1 - self.serial) / self.crosstalk))
+            return at, self.at(at)[0]
+        return inf, self.alone / self.serial if self.serial > 0 else inf
+
+    @property
+    def knee(self) -> float:
+        """Where a straight line from one user on would reach the peak; beyond, waiting grows."""
+        return max(1.0, self.peak[1] / self.alone)
+
+    def curve(self, steps: int = 60) -> list[dict[str, float | bool]]:
+        """Return points of the curve, evenly spaced on a logarithmic axis, while they say anything.
+
+        Keys: ``concurrency``, ``fitted``, ``fitted_lo``, ``fitted_hi`` (in `unit`), ``beyond``
+        (whether nothing was measured as high).
+        """
+        points: list[dict[str, float | bool]] = []
+        for at in np.geomspace(self.lowest, _FAR * self.highest, steps).tolist():
+            value, lo, hi = self.at(at)
+            beyond = at > self.highest
+            if beyond and hi - lo > 2 * _VAGUE * value:
+                break
+            points.append(
+                {"concurrency": at, "fitted": value, "fitted_lo": lo, "fitted_hi": hi,
+                 "beyond": beyond}
+            )  # fmt: skip
+        return points
+
+    @property
+    def text(self) -> str:
+        """What the law says, in one sentence."""
+        at, most = self.peak
+        said = f"Fitted law, not measured: {count(self.alone)} {self.unit} alone"
+        if self.knee <= self.highest:
+            said += f", a knee near {self.knee:.0f} concurrent"
+        if at <= self.highest:
+            return f"{said}, a peak of about {count(most)} {self.unit} near {at:.0f}."
+        value, lo, hi = self.at(2 * self.highest)
+        if hi - lo > 2 * _VAGUE * value:
+            return f"{said}; it says nothing beyond {self.highest}."
+        between = f"between {count(lo)} and {count(hi)}"
+        return f"{said}; {count(value)} ({between}) at {2 * self.highest}."
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def fit(points: Iterable[Point]) -> Scaling:
+    """Fit the law to the points of a closed loop; those where the client was the limit don't count.
+
+    Raises
+    ------
+    MeasurementError
+        If there are fewer than four levels to fit, or they fit no such law.
+    """
+    latest: dict[int, Point] = {}
+    for point in points:
+        if _usable(point):
+            latest[int(measured(point, "concurrency") or 0)] = point
+    if len(latest) < MIN_LEVELS:
+        raise MeasurementError(
+            f"A law needs {MIN_LEVELS} levels of concurrency or more, measured in a closed loop; "
+            f"there {'is' if len(latest) == 1 else 'are'} {len(latest)}."
+        )
+    levels = np.array(sorted(latest), dtype=float)
+    rows = [latest[int(level)] for level in levels]
+    values = np.array([measured(row, throughput(row)) for row in rows], dtype=float)
+    deviation = np.array([_deviation(row) for row in rows])
+    terms, inverse = _terms(levels), levels / values
+    weights = values / (inverse * deviation)  # 1 / the deviation of N / X
+    fitted = _not_negative(terms * weights[:, None], inverse * weights)
+    if fitted[0] <= 0:
+        raise MeasurementError("The levels measured follow no such law.")
+    residual = (terms @ fitted - inverse) * weights
+    degrees = len(levels) - 3
+    scale = max(1.0, float(residual @ residual) / degrees)
+    weighted = terms * weights[:, None]
+    covariance = np.linalg.inv(weighted.T @ weighted) * scale
+    unit = "items/s" if is_whole(rows[0]) else "tokens/s"
+    alone, serial, crosstalk = 1 / fitted[0], fitted[1] / fitted[0], fitted[2] / fitted[0]
+    return Scaling(
+        float(alone), float(serial), float(crosstalk), int(levels[0]), int(levels[-1]), unit,
+        fitted, covariance, student(degrees),
+    )  # fmt: skip
+
+
+def _usable(point: Point) -> bool:
+    odd = point.get("provisional") or point.get("client_limited")
+    return not odd and point.get("rate") is None and bool(measured(point, throughput(point)))
+
+
+def _deviation(point: Point) -> float:
+    value, lo, hi = (measured(point, throughput(point) + end) for end in ("", "_lo", "_hi"))
+    known = 0.0 if lo is None or hi is None else (hi - lo) / (2 * Z)
+    return max(known, _TRUST * (value or 0.0))
+
+
+def _terms(levels: Floats) -> Floats:
+    """Return what 1/λ, σ/λ and κ/λ are multiplied with; shape (levels, 3)."""
+    return np.stack([np.ones_like(levels), levels - 1, levels * (levels - 1)], axis=1)
+
+
+def _not_negative(terms: Floats, values: Floats) -> Floats:
+    """Solve least squares with no coefficient below zero: the best of those with some left out."""
+    best, least = np.zeros(3), inf
+    for kept in (c for size in (3, 2, 1) for c in combinations(range(3), size)):
+        some = np.zeros(3)
+        some[list(kept)] = np.linalg.lstsq(terms[:, kept], values, rcond=None)[0]
+        off = float(np.square(terms @ some - values).sum())
+        if (some >= 0).all() and off < least:
+            best, least = some, off
+    return best

@@ -1,0 +1,197 @@
+"""A run as plain HTML: what stays when the notebook is opened without a kernel."""
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+from ..cost.price import usd_per_1m_output, usd_per_1m_total
+from ..run import escape
+from ..words import MISSING, TTFT_PARTS, are_open, are_whole, count, duration, percent, usd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..cost.price import Price
+    from ..run import Run
+
+Row = dict[str, Any]
+
+_TABLE = "border-collapse:collapse;font-variant-numeric:tabular-nums"
+_CELL = "padding:2px 10px;text-align:right;border-bottom:1px solid rgba(128,128,128,.35)"
+
+_PALE = ' style="opacity:.6"'
+
+
+def result_bundle(run: "Run", price: "Price | None" = None) -> dict[str, str]:
+    """Return a MIME bundle of pictures, answer, tables and conditions.
+
+    The pictures are inside the HTML, so that a host shows all of it or none; the plain text serves
+    terminals and diffs.
+    """
+    from ..charts.breakdown import breakdown_spec, told
+    from ..charts.overview import overview_spec
+
+    price = price or run.price
+    pictures = ""
+    if run.rows:
+        bounds = run.limits.bounds if run.limits else None
+        spec = overview_spec(run.rows, price, run.title, bounds)
+        pictures += _picture(spec, alt_text(run, price))
+    if told(run.rows):
+        pictures += _picture(breakdown_spec(run.rows), "Mean TTFT taken apart; the table says it.")
+    answer = run.answer(price)
+    page = f"<div>{pictures}<p><b>{escape(answer)}</b></p>{tables_html(run, price)}</div>"
+    return {"text/html": page, "text/plain": f"{answer}\n{run.conditions_line}"}
+
+
+def _picture(spec: dict[str, Any], alt: str) -> str:
+    from ..charts.overview import picture_png
+
+    png = base64.b64encode(picture_png(spec, scale=1.5)).decode()
+    return (
+        f'<img alt="{escape(alt)}" src="data:image/png;base64,{png}" '
+        'style="max-width:100%;background:#fff">'
+    )
+
+
+def alt_text(run: "Run", price: "Price | None" = None) -> str:
+    """Describe the picture for those who can't see it."""
+    drawn = "E2E latency, items" if are_whole(run.rows) else "TTFT, tokens"
+    axis = "requests per second sent" if are_open(run.rows) else "concurrency"
+    return f"{drawn} per second and cost against {axis}. {run.answer(price)}"
+
+
+def tables_html(run: "Run", price: "Price | None" = None) -> str:
+    """Return the operating points as a small table, the conditions below it."""
+    limited = [bool(row["client_limited"]) for row in run.rows]
+    page = _table(*table(run, price), limited)
+    parts = ttft_table(run)
+    if parts is not None:
+        page += f"<p><b>TTFT taken apart</b>, means</p>{_table(*parts, limited)}"
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes(run))
+    return f'{page}<p style="font-size:90%;opacity:.85">{escape(run.conditions_line)}</p>' + (
+        f'<ul style="font-size:90%;opacity:.85">{items}</ul>' if items else ""
+    )
+
+
+def _table(heads: list[str], rows: list[list[str]], limited: list[bool]) -> str:
+    """Return HTML; rows of points at which the client was the limit are pale."""
+    head = "".join(f'<th style="{_CELL}">{escape(name)}</th>' for name in heads)
+    body = ""
+    for row, pale in zip(rows, limited, strict=True):
+        cells = "".join(f'<td style="{_CELL}">{escape(cell)}</td>' for cell in row)
+        body += f"<tr{_PALE if pale else ''}>{cells}</tr>"
+    return f'<table style="{_TABLE}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def table(run: "Run", price: "Price | None" = None) -> tuple[list[str], list[list[str]]]:
+    """Return the operating points for people: heads and rows of text, units included.
+
+    A star stands at points at which the client was the limit; `notes` says why.
+    """
+    price = price or run.price
+    whole = are_whole(run.rows)
+    columns: dict[str, Callable[[Row], str]] = {
+        **_levels(run.rows), "n": lambda row: count(row["n"]),
+        **(_WHOLE if whole else _streamed(run.rows)),
+        "req/s": lambda row: count(row["rps"]),
+    }  # fmt: skip
+    if run.limits is not None:
+        columns["limits"] = _verdict
+        columns["good req/s"] = lambda row: count(row["goodput_rps"])
+    if any(row["cached_pct"] for row in run.rows):
+        columns["cached"] = lambda row: percent(row["cached_pct"])
+    columns["errors"] = lambda row: percent(100 * (row["error_rate"] or 0))
+    if price is not None:
+        cost = usd_per_1m_total if whole else _usd_per_1m_output
+        columns[f"$ per 1M {'tokens' if whole else 'output'}"] = lambda row: usd(cost(row, price))
+    return list(columns), [[cell(row) for cell in columns.values()] for row in run.rows]
+
+
+def _verdict(row: Row) -> str:
+    if row["limits_hold"] is None:
+        return MISSING
+    said = "kept" if row["limits_hold"] else "broken"
+    return said if row["limits_sure"] else f"{said}?"
+
+
+def _usd_per_1m_output(row: Row, price: "Price") -> float | None:
+    return usd_per_1m_output(row, price)[0]
+
+
+def _streamed(rows: list[Row]) -> "dict[str, Callable[[Row], str]]":
+    """Return the columns of answers that stream."""
+    itl = all(row["gap_p50_ms"] is None or row["itl_p50_ms"] is not None for row in rows)
+    per_chunk = {} if itl else {"tokens per chunk": lambda row: count(row["tokens_per_chunk"])}
+    return {
+        "TTFT p50": lambda row: duration(row["ttft_p50_ms"]),
+        "TTFT p95": lambda row: _p95(row, "ttft", row["ttft_p95_firm"]),
+        "ITL p50" if itl else "chunk gap p50": lambda row: duration(row["gap_p50_ms"]),
+        **per_chunk,
+        "tok/s per user": lambda row: count(row["user_tps_p50"]),
+        "tok/s in all (95 %)": lambda row: _interval(row, "output_tps"),
+    }
+
+
+_WHOLE: "dict[str, Callable[[Row], str]]" = {
+    "E2E p50": lambda row: duration(row["e2e_p50_ms"]),
+    "E2E p95": lambda row: _p95(row, "e2e", row["n"] >= 200),
+    "items/s (95 %)": lambda row: _interval(row, "items_per_s"),
+    "input tok/s": lambda row: count(row["input_tps"]),
+}
+"""The columns of answers that come whole."""
+
+
+def _p95(row: Row, latency: str, is_firm: bool) -> str:
+    value = row[f"{latency}_p95_ms"]
+    return duration(value) if is_firm or value is None else f"~{duration(value)}"
+
+
+def ttft_table(run: "Run") -> tuple[list[str], list[list[str]]] | None:
+    """Return what TTFT consists of, as `table` does; None if no server told."""
+    from ..charts.breakdown import told
+
+    if not told(run.rows):
+        return None
+    columns = {name: f"ttft_{part}_mean_ms" for part, (name, _) in TTFT_PARTS.items()}
+    columns = {
+        "TTFT": "ttft_mean_ms",
+        **{name: c for name, c in columns.items() if any(row[c] is not None for row in run.rows)},
+        "connection, before": "connect_mean_ms",
+    }
+    rows = [[_level(row), *(duration(row[c]) for c in columns.values())] for row in run.rows]
+    return [next(iter(_levels(run.rows))), *columns], rows
+
+
+def _levels(rows: list[Row]) -> "dict[str, Callable[[Row], str]]":
+    """Return the columns of what was asked for and, in an open loop, what came of it."""
+    if not any(row.get("rate") for row in rows):
+        return {"concurrency": _level}
+    return {
+        "requests/s": _level,
+        "sent": lambda row: count(row["sent_rps"]),
+        "in flight": lambda row: count(row["in_flight_mean"]),
+    }
+
+
+def _level(row: Row, unit: str = "") -> str:
+    level = f"{row['rate']:g}{unit}" if row.get("rate") else row["concurrency"]
+    return f"{level}{' *' if row['client_limited'] else ''}"
+
+
+def notes(run: "Run") -> list[str]:
+    """Return what a reader has to know beside the figures."""
+    by_level = [
+        f"at {_level(row, ' requests/s')}: {note}"
+        for row in run.rows for note in (row["note"], row["limits_note"]) if note
+    ]  # fmt: skip
+    judged = [] if run.limits is None else [f"limits: {run.limits.text}; ? stands for in doubt"]
+    return [*run.conditions.get("notes", []), *judged, *by_level]
+
+
+def _interval(row: Row, name: str) -> str:
+    value, lo, hi = (row[name + end] for end in ("", "_lo", "_hi"))
+    if value is None:
+        return "–"
+    if lo is None or hi is None:
+        return count(value)
+    return f"{count(value)} ({count(lo)}–{count(hi)})"

@@ -1,0 +1,1 @@
+"""What an endpoint is wanted for, and the answer in those terms."""

@@ -1,0 +1,130 @@
+"""The answer where many are served at once: how many, with what, at what cost."""
+
+from collections.abc import Mapping
+from math import ceil
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..cost.price import Price
+from ..words import count, duration, measured, percent, usd
+from .capacity import SEEDS, Between, arrivals, simulate, through_the_day
+from .kpi_figures import (
+    Figure,
+    by_the_token,
+    capacity_of,
+    limit,
+    lowest,
+    named,
+    rate_limit,
+    request_usd,
+    with_interval,
+)
+from .presets import DAY, UseCase
+from .service import Curve
+
+if TYPE_CHECKING:
+    from ..run import Run
+
+DAY_PLAYED = 60_000
+"""A day of more requests per replica than this is not played through."""
+
+
+def chats(run: "Run", case: UseCase, price: Price | None) -> tuple[list[str], list[Figure]]:
+    """Answer how many chats at once, with how many replicas, and what a resolved ticket costs."""
+    capacity, limits = capacity_of(run), case.limits
+    highest = capacity.highest_rate(limits)
+    if not highest.value:
+        return [_none_keeps(run, limits)], []
+    cycle_s = _cycle_s(capacity.middle, highest.value, case)
+    held = highest * cycle_s
+    a_day = round(case["tickets_per_day"] * case["turns"])
+    busiest = a_day * case["busiest_pct"] / 100 / 3600
+    needed = capacity.replicas(busiest, limits)
+    replicas = ceil(needed.value) if needed else 1
+    days = [through_the_day(a_day, _hourly(case["busiest_pct"]), seed=seed) for seed in SEEDS]
+    minutes = [int(np.bincount((day // 60).astype(np.intp)).max()) for day in days]
+    rpm = float(np.median(minutes))
+    figures = [
+        Figure.of("chats at once on one replica", held),
+        Figure.of("requests per second on one replica", highest),
+        Figure("chats at once in the busiest hour", busiest * cycle_s),
+        Figure("requests per second in the busiest hour", busiest),
+        *rate_limit(case, rpm),
+    ]
+    if needed:
+        figures.insert(4, Figure.of("replicas for the busiest hour", needed))
+    if a_day / replicas <= DAY_PLAYED:
+        day = through_the_day(ceil(a_day / replicas), _hourly(case["busiest_pct"]))
+        outcome = simulate(capacity.middle, day)
+        figures.append(Figure("TTFT p95 over the day", outcome.percentile_ms("ttft_p95_ms"), "ms"))
+    within = " and ".join(limit(*each) for each in limits.items())
+    one = "The endpoint as measured" if by_the_token(price) else "One replica"
+    load = f"{count(case['tickets_per_day'])} tickets a day"
+    said = [
+        f"{one} holds {with_interval(held, count)} chats at once within {within}",
+        f"the busiest hour of {load} has {count(busiest * cycle_s)} at once"
+        + _takes(needed, replicas, price, rpm * (case.prompt_tokens + case.output_tokens), rpm),
+    ]
+    if price is not None:
+        cost = _ticket_usd(run, price, case, replicas, a_day)
+        if cost is not None:
+            figures.append(Figure("cost per resolved ticket", cost, "USD"))
+            said.append(
+                f"a resolved ticket costs {usd(cost)}, {percent(case['deflected_pct'])} being "
+                "resolved without a person"
+            )
+    return said, figures
+
+
+def _takes(
+    needed: Between | None, replicas: int, price: Price | None, tpm: float, rpm: float
+) -> str:
+    if by_the_token(price):
+        said = f" and needs a rate limit of {count(rpm)} requests and {count(tpm)} tokens a minute"
+        return said + (f", {replicas} times what was measured" if replicas > 1 else "")
+    said = f" and needs {replicas} replica{'s' if replicas != 1 else ''}"
+    if needed and needed.lo != needed.hi:
+        return f"{said} ({count(needed.lo)} to {count(needed.hi)})"
+    return said
+
+
+def _cycle_s(curve: Curve, rate: float, case: UseCase) -> float:
+    """Return how long a question of a chat takes: waiting, reading along, typing the next one."""
+    outcome = simulate(curve, arrivals("poisson", rate, 2000))
+    ttft_s, e2e_s = outcome.ttft_ms.mean() / 1000, outcome.e2e_ms.mean() / 1000
+    reading_s = 60 * case["answer_words"] / case["reading_wpm"]
+    typing_s = 60 * case["question_words"] / case["typing_wpm"]
+    return float(ttft_s + max(e2e_s - ttft_s, reading_s) + typing_s)
+
+
+def _hourly(busiest_pct: float) -> list[float]:
+    """Return the day's hours, stretched about their mean so that the busiest has its share."""
+    mean = 100 / 24
+    stretch = (busiest_pct - mean) / (100 * max(DAY) / sum(DAY) - mean)
+    others = [max(0.0, mean + stretch * (100 * hour / sum(DAY) - mean)) for hour in DAY]
+    top = DAY.index(max(DAY))
+    rest = sum(others) - others[top]
+    return [
+        busiest_pct if i == top else hour * (100 - busiest_pct) / rest
+        for i, hour in enumerate(others)
+    ]
+
+
+def _ticket_usd(run: "Run", price: Price, case: UseCase, replicas: int, a_day: int) -> float | None:
+    resolved = case["tickets_per_day"] * case["deflected_pct"] / 100
+    if price.hour is not None:  # they are there all day, busy or not
+        return price.hour * price.replicas * replicas * 24 / resolved
+    each = request_usd(run, price, 1)
+    return None if each is None else each.value * a_day / resolved
+
+
+def _none_keeps(run: "Run", limits: Mapping[str, float]) -> str:
+    point = lowest(run)
+    broken = [
+        f"no concurrency keeps {named(name)} under {duration(ms)}; at {point['concurrency']} "
+        f"it is {duration(measured(point, name))}"
+        for name, ms in limits.items()
+        if (measured(point, name) or 0) > ms
+    ]
+    return "No answer: " + (broken[0] if broken else "no load keeps the limits")

@@ -1,0 +1,1 @@
+"""What is asked, how much of it at once or per second, and where to stop."""
