@@ -236,6 +236,6 @@ def test_a_cheaper_cache_never_costs_more(output, full, cached, cached_pct):
 
 
 def test_import_stays_light():
-    code = "import sys, tpwidgets.cost; print({'numpy', 'pandas'} & set(sys.modules))"
+    code = "import sys, tpwidgets.cost.price; print({'numpy', 'pandas'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

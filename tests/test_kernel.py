@@ -90,7 +90,7 @@ def test_interrupting_a_blocking_measurement_returns_what_there_is(kernel: Kerne
 def test_measure_itself_survives_the_interrupt(kernel: Kernel) -> None:
     kernel.run(
         "import tpwidgets as tp, _thread, threading\n"
-        "import tpwidgets.measurement as module\n"
+        "import tpwidgets.measuring.measurement as module\n"
         "sim = tp.simulate('vllm-llama-70b', speed=8)\n"
         "begin = module.Measurement.begin\n"
         "def begin_and_watch(m):\n"

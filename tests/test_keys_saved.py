@@ -130,7 +130,7 @@ tp.measure(url, key=os.environ["TP_KEY"])
 %xmode Verbose
 tp.measure(url, model="bad", key=field._typed.key)
 # %%
-from tpwidgets.discovery import list_models
+from tpwidgets.endpoints.discovery import list_models
 list_models(tp.Endpoint(url.replace("/v1", "/bad"), key=field._typed.key))
 """.strip().split("\n# %%\n")
 """The last five raise."""
