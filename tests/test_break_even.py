@@ -68,6 +68,12 @@ def test_a_volume() -> None:
     )
 
 
+def test_an_open_loop_is_told_by_its_rate() -> None:
+    arriving = [point(5, 500.0, 320.0, rate=2.5), point(4, 100.0, 200.0, rate=0.5)]
+    assert "; 2.5 requests/s with TTFT p95 320 ms is enough" in found(points=arriving).answer
+    assert found(points=arriving).table["rate"].tolist() == [2.5, 0.5]
+
+
 def test_where_there_is_no_such_point() -> None:
     never = found(api=tp.Price.per_token(1.0, 0.25))  # $2 per 1M: from 120 M a day on
     assert never.first is None

@@ -60,6 +60,18 @@ def test_against_concurrency(per: str, own: str, api: str) -> None:
     )
 
 
+def test_an_open_loop_is_priced_against_its_rate() -> None:
+    points = [point(3, 100.0, 100.0, rate=0.5), point(7, 300.0, 200.0, rate=2.0)]
+    spec = cost_chart_spec(cost_rows(points, [OWN, API]))
+    assert [row["level"] for row in spec["data"]["values"]] == [0.5, 2.0] * 2
+    axis = spec["layer"][0]["encoding"]["x"]["axis"]
+    assert (axis["values"], axis["title"]) == ([0.5, 2.0], "requests/s, as scheduled")
+    assert any("title: own, 2 requests/s; cost: $6.67" in text for text in told(spec))
+    by_wait = cost_chart_spec(cost_table(points, [OWN, API]), "ttft")
+    assert {row.get("number") for row in by_wait["data"]["values"]} == {0.5, 2.0, None}
+    assert "Numbers: requests/s." in " ".join(by_wait["title"]["subtitle"])
+
+
 def test_against_what_people_wait() -> None:
     spec = cost_chart_spec(cost_rows(POINTS, [OWN, API]), "ttft")
     texts = told(spec)

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from ..cost.price import Price
 from ..cost.table import cost_rows, latency_column
 from ..errors import SettingsError
-from ..words import is_whole
+from ..words import are_open, is_whole, level
 from .layers import (
     BLUE,
     GREY,
+    LEVEL_NAMED,
     ORANGE,
     PRINT,
     VIEW,
@@ -56,7 +57,8 @@ _LATENCY = {
     "e2e_p50_ms": "E2E latency median",
 }
 _COLUMNS = (
-    "price", "concurrency", "n", "error_rate", "provisional", "client_limited", "note", "pareto",
+    "price", "concurrency", "rate", "n", "error_rate", "provisional", "client_limited", "note",
+    "pareto",
     "usd_per_1m_output_tokens", "usd_per_1m_output_tokens_lo", "usd_per_1m_output_tokens_hi",
     "usd_per_1m_total_tokens", "usd_per_request", "usd_per_request_lo", "usd_per_request_hi",
     *(f"{name}{end}" for name in _LATENCY for end in ("", "_lo", "_hi")),
@@ -90,7 +92,8 @@ def cost_chart_spec(
     table
         What `cost_rows` or `cost_table` makes. The former also tells how firm each point is.
     against : {"concurrency", "ttft"}
-        Where answers come whole, "ttft" is their E2E latency.
+        Where requests came at a rate, "concurrency" is the rate, as everywhere; where answers
+        come whole, "ttft" is their E2E latency.
     per : {"output", "total", "request"}
         Where no tokens come back, "output" is "total".
     title
@@ -114,16 +117,19 @@ def cost_chart_spec(
     looks = {name: LOOKS[i % len(LOOKS)] for i, name in enumerate(names)}
     for row in rows:
         row["tone"] = looks[row["price"]][0]
-    for row in {row["concurrency"]: row for row in sorted(drawn, key=itemgetter(column))}.values():
-        row["number"] = row["concurrency"]  # once: prices of one point stand above each other
+    for row in rows:
+        row["level"] = level(row)
+    for row in {row["level"]: row for row in sorted(drawn, key=itemgetter(column))}.values():
+        row["number"] = row["level"]  # once: prices of one point stand above each other
     hint = "" if drawn else "no cost is known"
     by_wait = against == "ttft"
     costs = [row[column] for row in drawn]
     log = bool(costs) and min(costs) > 0 and max(costs) > _LINEAR * min(costs)
-    x = _wait(waiting) if by_wait else _levels(rows)
+    axis = "rate" if are_open(rows) else "concurrency"
+    x = _wait(waiting) if by_wait else _levels(rows, axis)
     spec: Spec = {
         "$schema": SCHEMA,
-        "description": f"{heading} against {_LATENCY[waiting] if by_wait else 'concurrency'}, "
+        "description": f"{heading} against {_LATENCY[waiting] if by_wait else axis}, "
         "a line per price, with 95 % intervals where there are any.",
         "data": {"name": "cost", "values": rows},
         "params": params({**VIEW, "rows": len(drawn), "hint": hint}),
@@ -154,7 +160,7 @@ def _fields(column: str, waiting: str, by_wait: bool) -> list[Spec]:
         "shape": pick("shape"),
         "ink": f"datum.state >= 3 ? '{GREY}' : datum.tone",
         "inside": f"{pick('hollow')} ? paper : datum.ink",
-        "tell title": "datum.price + ', concurrency ' + datum.concurrency",
+        "tell title": f"datum.price + ', ' + ({LEVEL_NAMED})",
         "tell cost": f"'$' + {number('v')} + ({bounded} ? ' (95 %: $' + {interval} + ')' : '')",
         f"tell {_LATENCY[waiting]}": number(waiting, " ms"),
         "tell per user": f"{number('user_tps_p50')} + ' tokens/s'",
@@ -204,7 +210,7 @@ def _layers(
         {"mark": bar, "encoding": interval},
         {
             "mark": {"type": "line", "strokeWidth": 2},
-            "encoding": {"y": y, **by_price, "order": {"field": "concurrency"}},
+            "encoding": {"y": y, **by_price, "order": {"field": "level"}},
         },
         {
             "mark": {"type": "point", "size": 48, "strokeWidth": 1.75, "opacity": 1},
@@ -236,15 +242,16 @@ def _literal(field: str) -> Spec:
     return {"field": field, "type": "nominal", "scale": None, "legend": None}
 
 
-def _levels(rows: Sequence[Mapping[str, Any]]) -> Spec:
-    levels = sorted({row["concurrency"] for row in rows}) or [1, 64]
+def _levels(rows: Sequence[Mapping[str, Any]], axis: str) -> Spec:
+    levels = sorted({row["level"] for row in rows if row["level"]}) or [1, 64]
     return {
-        "field": "concurrency",
+        "field": "level",
         "type": "quantitative",
         "scale": {"type": "log", "base": 2, "domain": [levels[0], levels[-1]], "nice": False,
                   "padding": 12},
-        "axis": {"values": levels, "format": "d", "grid": False, "labelOverlap": "parity",
-                 "labelSeparation": 4, "title": "concurrency", "titlePadding": 6},
+        "axis": {"values": levels, "format": "~g", "grid": False, "labelOverlap": "parity",
+                 "labelSeparation": 4, "titlePadding": 6,
+                 "title": "requests/s, as scheduled" if axis == "rate" else axis},
     }  # fmt: skip
 
 
@@ -274,7 +281,7 @@ def _explain(
     marks = {
         "Cost is on a logarithmic scale.": log,
         "Bars: 95 % intervals.": bounded,
-        "Numbers: concurrency.": by_wait and bool(rows),
+        f"Numbers: {'requests/s' if are_open(rows) else 'concurrency'}.": by_wait and bool(rows),
         "Ringed: no other costs less, starts sooner or streams faster without being worse in "
         "another of these.": front,
         "Hollow: too few requests to be firm.": any(row.get(firm) is False for row in rows),

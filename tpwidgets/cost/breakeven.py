@@ -6,7 +6,7 @@ from math import ceil, inf
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingsError
-from ..words import duration, measured, percent, thousands, usd
+from ..words import at_level, duration, level, measured, percent, thousands, usd
 from ..workload.loads import positive
 from .price import HOUR_S, MILLION, Price, usd_per_1m_output
 
@@ -20,6 +20,7 @@ DAY_H = 24
 
 _COLUMNS = {
     "concurrency": "int64",
+    "rate": "float64",
     "ttft_p50_ms": "float64",
     "ttft_p95_ms": "float64",
     "user_tps_p50": "float64",
@@ -74,17 +75,17 @@ class BreakEven:
 
     @property
     def usable(self) -> list[dict[str, Any]]:
-        """The rows to decide by, by concurrency: finished, and not limited by the client."""
+        """The rows to decide by, by their level: finished, and not limited by the client."""
         rows = [
             row for row in self.rows
             if row["most_output_tokens_per_day"] and row["from_output_tokens_per_day"] is not None
             and not row["client_limited"] and not row["provisional"]
         ]  # fmt: skip
-        return sorted(rows, key=lambda row: row["concurrency"])
+        return sorted(rows, key=level)
 
     @property
     def first(self) -> dict[str, Any] | None:
-        """The row with the lowest concurrency at which own hardware can cost less."""
+        """The row with the lowest level at which own hardware can cost less."""
         return next((row for row in self.usable if row["reachable"]), None)
 
     @property
@@ -206,6 +207,7 @@ def _row(
     each = billed / n if billed and n else None  # failed requests' tokens are paid for too
     row: dict[str, Any] = {
         "concurrency": point["concurrency"],
+        "rate": measured(point, "rate"),
         **{name: measured(point, name) for name in ("ttft_p50_ms", "ttft_p95_ms", "user_tps_p50")},
         "api_usd_per_1m_output_tokens": api_usd,
         "own_usd_per_1m_output_tokens": usd_per_1m_output(point, own)[0],
@@ -230,13 +232,13 @@ def _api_usd(row: dict[str, Any]) -> float:
 
 
 def _where(row: dict[str, Any]) -> str:
-    """Say at which concurrency, and what people wait there."""
+    """Say at which level, and what people wait there."""
     waits = [
         f"TTFT {name} {duration(row[column])}"
         for name, column in (("p95", "ttft_p95_ms"), ("median", "ttft_p50_ms"))
         if row[column] is not None
     ]
-    return f"{row['concurrency']} concurrent" + (f" with {waits[0]}" if waits else "")
+    return at_level(row) + (f" with {waits[0]}" if waits else "")
 
 
 def _amount(value: float) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 _COLUMNS = {
     "price": "object",
     "concurrency": "int64",
+    "rate": "float64",
     "usd_per_1m_output_tokens": "float64",
     "usd_per_1m_output_tokens_lo": "float64",
     "usd_per_1m_output_tokens_hi": "float64",

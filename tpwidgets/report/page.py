@@ -275,7 +275,7 @@ def _usd(row: Row, name: str) -> str:
 def _cost_picture(run: Run, prices: list[Price]) -> str:
     from ..charts.overview import overview_spec
 
-    if len(prices) > 1 and not are_open(run.rows):
+    if len(prices) > 1:
         return picture(cost_chart_spec(cost_rows(run.rows, prices)))
     spec = overview_spec(run.rows, prices[0], prices[0].label)
     spec["hconcat"] = [spec["hconcat"][2] | {"width": 480}]
