@@ -2,7 +2,7 @@
 
 import asyncio
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tpwidgets.engine.breaker import Breaker
@@ -118,14 +118,14 @@ class OpenBench(Bench):
         self,
         takes: Callable[[int], float] = lambda number: 1.0,
         judge: Callable[[int], tuple[Any, ...]] = lambda number: ("ok", 0.0),
-        budget: Budget | None = None,
+        budgets: Sequence[Budget] = (),
     ) -> None:
         super().__init__()
         self.sent: list[float] = []
         self.slots: list[int] = []
         self._takes, self._judge = takes, judge
         self.loop = OpenLoop(
-            self._request, self.aio.time, self._emit, Breaker(1), budget, unsent=self._unsent
+            self._request, self.aio.time, self._emit, Breaker(1), budgets, unsent=self._unsent
         )
 
     def _unsent(self, message: str) -> Sample:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hostile import DONE, Api, Request, Server, finish, stream, token, usage
@@ -11,9 +12,10 @@ from hypothesis import strategies as st
 
 import tpwidgets as tp
 from tpwidgets.engine import fleet
-from tpwidgets.engine.budget import Budget, Purse, Tariff
+from tpwidgets.engine.budget import Budget, Purse, Tariff, TokenPurse
 from tpwidgets.errors import SettingsError
 from tpwidgets.samples import Sample
+from tpwidgets.workload.prompts import Workload
 
 PRICE = tp.Price.per_token(output=10.0, input=2.0, cached_input=0.5)
 TARIFF = Tariff(PRICE, prompt_tokens=100, output_tokens=20)
@@ -54,7 +56,7 @@ def sample(status: str = "ok", http: int | None = 200, chunks: int = 0, **known:
     ],
 )
 def test_a_request_is_billed_by_what_is_known_of_it(ended: Sample, micro_usd: float) -> None:
-    assert TARIFF.bill_usd(ended) * 1e6 == pytest.approx(micro_usd)
+    assert TARIFF.bill(ended) * 1e6 == pytest.approx(micro_usd)
 
 
 # --- the gate of one worker -----------------------------------------------------------------------
@@ -149,7 +151,7 @@ def test_whatever_workers_do_their_bills_add_up_to_no_more_than_the_limit(
             if ends and in_flight[at]:
                 in_flight[at] -= 1
                 ended = sample(prompt_tokens=100, output_tokens=output)
-                billed += TARIFF.bill_usd(ended)
+                billed += TARIFF.bill(ended)
                 budgets[at].settle(ended)
             elif await budgets[at].take(4):
                 in_flight[at] += 1
@@ -195,6 +197,26 @@ def test_a_limit_that_can_not_be_meant_is_refused(
         )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        (0.5, "token_limit must be a whole number"),
+        (119, r"token_limit \(119\) does not cover a single request, which may take 120 tokens"),
+    ],
+)
+def test_a_token_limit_that_can_not_be_meant_is_refused(limit: object, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        tp.start("http://127.0.0.1:9", prompt_tokens=100, output_tokens=20, token_limit=limit)
+
+
+def test_a_token_limit_is_a_spend_limit_at_a_price_of_1_a_token() -> None:
+    """Cached tokens and reasoning count like any other; both limits hold at once."""
+    tokens = TokenPurse.of_tokens(1000, Workload.of(100, 20))
+    ended = sample(prompt_tokens=90, cached_tokens=80, output_tokens=10, reasoning_tokens=5)
+    assert tokens.tariff(100, 20).bill(ended) == 100
+    assert tokens.tariff(100, 20).most == 120
+
+
 def words(request: Request) -> int:
     """Return how long a prompt is, for a server that takes a word for a token."""
     return len(request.json["messages"][-1]["content"].split())
@@ -203,36 +225,47 @@ def words(request: Request) -> int:
 # --- against servers ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("workers", "by_tokens"), [(1, False), (2, False), (2, True)])
 def test_the_servers_own_bill_is_never_above_the_limit(
-    workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workers: int, by_tokens: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fleet, "_USERS_PER_WORKER", 16 // workers)
     monkeypatch.setattr(fleet, "usable_cores", lambda: workers)
     log = tmp_path / "server.jsonl"
     limit = 120 * MOST
+    settings: dict[str, Any] = {"price": PRICE, "spend_limit_usd": limit}
+    if by_tokens:  # the other one is far away
+        settings = {"price": PRICE, "spend_limit_usd": 1000 * MOST, "token_limit": 120 * 120}
     with tp.simulate("vllm-llama-70b", speed=8, log=log) as sim:
         measurement = tp.start(
             sim.url, concurrency=(16, 8), requests=1000, prompt_tokens=100, output_tokens=20,
-            price=PRICE, spend_limit_usd=limit,
+            **settings,
         )  # fmt: skip
         run = measurement.wait(60)
         assert len(measurement._fleet.pids) == workers
     records = [json.loads(line) for line in log.read_text().splitlines()]
     bill = sum(r["prompt_tokens"] * 2 + len(r["tokens_ns"]) * 10 for r in records) / 1e6
-    assert 0.75 * limit < bill <= limit
     spent = run.conditions["spent_usd"]
     assert spent == pytest.approx(bill, rel=1e-3)
-    assert run.conditions["spend_limit_usd"] == limit
+    assert run.conditions["spend_limit_usd"] == settings["spend_limit_usd"]
     assert run.state == "done"
     text = measurement.progress.text
-    assert text.startswith("Stopped at the spend limit of $0.048: $0.0")
+    if by_tokens:
+        tokens = sum(r["prompt_tokens"] + len(r["tokens_ns"]) for r in records)
+        assert 0.75 * 14_400 < tokens <= 14_400
+        used = run.conditions["tokens_used"]
+        assert used == pytest.approx(tokens, rel=1e-3)
+        assert text.startswith(f"Stopped at the token limit of 14,400: {used:,} tokens spent")
+    else:
+        assert 0.75 * limit < bill <= limit
+        assert text.startswith("Stopped at the spend limit of $0.048: $0.0")
     assert text.endswith("level 16 not finished, 8 not begun")
     assert text in run.conditions["notes"]
     assert not measurement.progress.bad
     assert list(run.points.concurrency) == [16]
     assert run.points.n[0] > 0
-    assert "the spend limit was reached" in run.points.note[0]
+    limited = "token" if by_tokens else "spend"
+    assert f"the {limited} limit was reached" in run.points.note[0]
     assert {s.status for s in run.samples} == {"ok"}
 
 
@@ -244,7 +277,7 @@ def test_a_run_within_its_limit_is_like_any_other() -> None:
         )  # fmt: skip
     assert len(run.points) == 1
     assert not any("spend limit" in note for note in run.conditions["notes"])
-    requests = sum(TARIFF.bill_usd(s) for s in run.samples)
+    requests = sum(TARIFF.bill(s) for s in run.samples)
     assert requests < run.conditions["spent_usd"] < requests + 3 * MOST, "probes count too"
 
 

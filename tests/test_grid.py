@@ -146,7 +146,7 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         if isinstance(end, BaseException):
             raise end
         run = steady_run({1: 0.5}, asked[-1]["prompt_tokens"], 16)
-        run.conditions["spent_usd"] = 0.25
+        run.conditions |= {"spent_usd": 0.25, "tokens_used": 400}
         run.state = "stopped" if end is KeyboardInterrupt else "done"
         return run
 
@@ -181,8 +181,10 @@ def test_an_interrupt_ends_the_sweep(ends: list[Any]) -> None:
 
 @pytest.mark.quick
 def test_the_spend_limit_is_for_the_sum(ends: list[Any]) -> None:
-    grid, asked = swept(ends, None, "Stopped at the spend limit", None, spend_limit_usd=0.5)
+    limits = {"spend_limit_usd": 0.5, "token_limit": 1000}
+    grid, asked = swept(ends, None, "Stopped at the spend limit", None, **limits)
     assert [settings["spend_limit_usd"] for settings in asked] == [0.5, 0.25]
+    assert [settings["token_limit"] for settings in asked] == [1000, 600]
     assert grid.notes == ["Stopped at the spend limit, in run 2 of 3"]
 
 

@@ -148,7 +148,7 @@ def test_it_ends_before_more_is_spent_than_there_is() -> None:
         tariff = Tariff(tp.Price.per_token(output=1e6), 0, 1)  # 1 USD a request
         asked: list[float] = []
         budget = Budget(tariff, asked.append)
-        bench = OpenBench(takes=lambda number: 3.0, budget=budget)
+        bench = OpenBench(takes=lambda number: 3.0, budgets=[budget])
         bench.loop.set_level(OpenLevel(1.0, "constant"))
         await asyncio.sleep(0.5)
         assert bench.sent == []

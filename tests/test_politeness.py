@@ -97,6 +97,7 @@ def test_the_protocol_that_a_url_names_is_reckoned_with() -> None:
     ):
         with pytest.raises(NotConfirmed, match=r"^This sends about 1\.63 M tokens"):
             ask_first(endpoint, asked, load)
+        ask_first(endpoint, asked, load, token_limit=1_000_000)  # it ends at so many
 
 
 def test_items_multiply_and_vectors_are_no_tokens() -> None:
@@ -252,6 +253,10 @@ def test_the_dashboards_spend_limit_is_a_setting_like_any_other() -> None:
         assert "needs a price by the token" in explorer._status.value
         explorer.controls._spend_limit.value = 0
         assert "spend_limit_usd" not in explorer.controls.settings()
+        assert "token_limit" not in explorer.controls.settings()
+        explorer.controls.limits.tokens.value = 3000
+        assert explorer.controls.settings()["token_limit"] == 3000
+        assert explorer._estimate.value.endswith("up to 9 requests, 3,000 tokens"), "of 320 each"
     finally:
         explorer.close()
 

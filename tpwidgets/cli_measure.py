@@ -61,6 +61,8 @@ def add_measure(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     add("--replicas", type=int, default=1, help="that served what is measured (default: 1)")
     add("--spend-limit-usd", type=float, metavar="USD",
         help="stop before more is spent; needs a price by the token")  # fmt: skip
+    add("--token-limit", type=int, metavar="N",
+        help="stop before more tokens are used, of prompts and answers together")  # fmt: skip
     add("--yes", action="store_true", dest="confirm",
         help="don't ask before much is sent to someone else's server")  # fmt: skip
     add("--save", type=Path, metavar="FILE", help="save the run; tpwidgets.load reads it")
@@ -76,7 +78,8 @@ def measure(args: argparse.Namespace) -> int:
 
     names = ("model", "concurrency", "rate", "arrivals", "burstiness", "prompt_tokens",
              "output_tokens", "requests", "seconds", "timeout_s", "protocol", "batch",
-             "shared_prefix_tokens", "api_key_env", "spend_limit_usd", "confirm")  # fmt: skip
+             "shared_prefix_tokens", "api_key_env", "spend_limit_usd",
+             "token_limit", "confirm")  # fmt: skip
     settings: dict[str, Any] = {name: getattr(args, name) for name in names}
     if args.concurrency is None and args.rate is None:
         settings["concurrency"] = "1-16"

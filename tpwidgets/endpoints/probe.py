@@ -5,13 +5,10 @@ import random
 import re
 import time
 from dataclasses import replace
-from math import inf
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from .. import addresses
-from ..cost.price import Price
-from ..engine.budget import Purse
 from ..errors import EndpointError, SettingsError
 from ..masking import is_secret_name
 from ..protocols import PROTOCOLS, Outcome, StreamReader, WireProtocol
@@ -25,9 +22,11 @@ from .refusals import check_stream, masked, no_model, refusal, sentences, timed_
 from .servers import told_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import httpx
+
+    from ..engine.budget import Purse
 
 _EMBEDS = re.compile(r"embed", re.IGNORECASE)
 _NO_TEXT = re.compile(r"embed|whisper|tts|dall-e|rerank|moderation|image|sora", re.IGNORECASE)
@@ -39,19 +38,19 @@ def prepare(
     workload: Workload,
     timeout_s: float = 60.0,
     wanted: "Callable[[], bool]" = lambda: True,
-    purse: Purse | None = None,
+    purses: "Sequence[Purse]" = (),
 ) -> Prepared:
     """Find base, model and protocol, check that answers stream, and calibrate the prompt length.
 
     Sends two to four short requests (a long prompt costs one request of that length), and no
-    further one once `wanted` says no. They are paid from `purse`, if there is one.
+    further one once `wanted` says no. They are paid from `purses`, each of them.
 
     Raises
     ------
     EndpointError
         With one sentence that says what is wrong and what to do.
     SettingsError
-        If the purse does not hold what they may cost, or for a batch that can't be asked for.
+        If a purse does not hold what they may cost, or for a batch that can't be asked for.
     """
     with http_client(endpoint, timeout_s) as client, masked(endpoint):
         base = find_base(client, endpoint, timeout_s)
@@ -59,7 +58,7 @@ def prepare(
         base.notes += _in_clear(endpoint)
         model = _choose_model(endpoint, base)
         prober = _Prober(client, endpoint, base, model, timeout_s)
-        prober.wanted, prober.purse = wanted, purse or prober.purse
+        prober.wanted, prober.purses = wanted, purses
         prepared = prober.first_contact(workload)
         if workload.batch > 1 and not prepared.protocol.batch:
             raise SettingsError(
@@ -84,7 +83,7 @@ class _Prober:
         self._model, self._timeout_s = model, timeout_s
         self._rng = random.Random()
         self.wanted: Callable[[], bool] = lambda: True
-        self.purse = Purse(inf, Price.per_token(0.0))
+        self.purses: Sequence[Purse] = ()
         self._per_word = 1.0
         """Prompt tokens a word, at most, as long as the server's counting is not known."""
         self._output_tokens = 4
@@ -247,13 +246,14 @@ class _Prober:
             asked = output_tokens or self._output_tokens
             body = prepared.body(text, asked)
             items = prepared.workload.batch if prepared.protocol.batch == "n" else 1
-            held_usd = self.purse.hold(self._prompt_tokens(prepared, words), asked * items)
+            most = self._prompt_tokens(prepared, words), asked * items
+            held = [purse.hold(*most) for purse in self.purses]
             try:
-                outcome = self._stream(prepared, body, held_usd, head_only=head_only)
+                outcome = self._stream(prepared, body, held, head_only=head_only)
             except EndpointError as error:
-                most = max(_THINKING_TOKENS, prepared.workload.output_tokens)
-                if error.kind == "empty_stream" and asked < most:
-                    more = _THINKING_TOKENS if asked < _THINKING_TOKENS else most
+                longest = max(_THINKING_TOKENS, prepared.workload.output_tokens)
+                if error.kind == "empty_stream" and asked < longest:
+                    more = _THINKING_TOKENS if asked < _THINKING_TOKENS else longest
                     output_tokens = self._output_tokens = more
                 elif getattr(error, "status", None) not in (400, 422):
                     raise
@@ -269,6 +269,10 @@ class _Prober:
                 return outcome
         raise EndpointError("The server refused every form of the request.", "http")
 
+    def _settle(self, held: list[float], prompt_tokens: int, output_tokens: int) -> None:
+        for purse, amount in zip(self.purses, held, strict=True):
+            purse.settle(amount, purse.tariff(prompt_tokens, output_tokens).most)
+
     def _lengthen(self, prepared: Prepared, fewest: int) -> None:
         """Ask for as many output tokens as the server makes at least."""
         if prepared.workload.output_tokens < fewest:
@@ -282,7 +286,7 @@ class _Prober:
         return known.tokens(words) if known.counted else round(self._per_word * words)
 
     def _stream(
-        self, prepared: Prepared, body: dict[str, Any], held_usd: float, *, head_only: bool
+        self, prepared: Prepared, body: dict[str, Any], held: list[float], *, head_only: bool
     ) -> Outcome:
         several = prepared.protocol.batch == "n" and prepared.workload.batch > 1
         reader = StreamReader(prepared.protocol, several=several)
@@ -295,7 +299,7 @@ class _Prober:
             ) as response,
         ):
             if response.status_code != 200:
-                self.purse.settle(held_usd, 0.0)
+                self._settle(held, 0, 0)
                 refused = whole(response, self._endpoint, self._timeout_s)
                 raise refusal(refused, self._endpoint, self._model, self._base.models)
             kind = response.headers.get("content-type", "")
@@ -319,8 +323,7 @@ class _Prober:
         outcome = reader.finish(time.monotonic_ns())
         usage = outcome.usage
         if usage.prompt_tokens is not None:
-            tariff = self.purse.tariff(usage.prompt_tokens, usage.output_tokens or 0)
-            self.purse.settle(held_usd, tariff.most_usd)
+            self._settle(held, usage.prompt_tokens, usage.output_tokens or 0)
         streamed = prepared.protocol.streamed
         check_stream(outcome, bytes(raw), kind, self._endpoint, streamed=streamed)
         if not streamed:

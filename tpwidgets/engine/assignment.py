@@ -1,6 +1,7 @@
 """What a worker is told before all else: where requests go, and what is in them."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def assignment(
-    prepared: "Prepared", timeout_s: float, epoch_ns: int, tariff: Tariff | None,
+    prepared: "Prepared", timeout_s: float, epoch_ns: int, tariffs: Sequence[Tariff] = (),
     *, open_loop: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Return all that a worker needs to make requests. Holds the key: goes over the pipe only."""
@@ -30,7 +31,7 @@ def assignment(
         "output_tokens": workload.output_tokens,
         "timeout_s": timeout_s,
         "open_loop": open_loop,
-        "tariff": None if tariff is None else asdict(tariff),
+        "tariffs": [asdict(tariff) for tariff in tariffs],
         "local": prepared.endpoint.local,
         "epoch_ns": epoch_ns,
         "run": uuid.uuid4().hex[:12],

@@ -1,7 +1,8 @@
 """What a measurement may spend: held back before each request is sent, settled when it has ended.
 
 The rule: a request is not sent if what is spent, and the requests in flight and it at their
-maximum, would come to more than the limit. Pure accounting, that knows of no process and no server.
+maximum, would come to more than the limit. A limit on tokens is one at a price of 1 a token, so
+amounts are USD or tokens. Pure accounting, that knows of no process and no server.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from ..cost.price import MILLION, Price
 from ..errors import SettingsError
 from ..samples import Sample
 from ..words import count, usd
-from ..workload.loads import positive
+from ..workload.loads import positive, whole
 from ..workload.prompts import Workload
 
 _NEVER_SENT = "refused", "client_limit"
@@ -29,24 +30,27 @@ class Tariff:
         By the token.
     prompt_tokens, output_tokens : int
         The most that one request takes: its prompt as calibrated, and the output asked for.
+    limit : str
+        What the limit is called that such requests count towards.
     """
 
     price: Price
     prompt_tokens: int
     output_tokens: int
+    limit: str = "spend limit"
 
     @property
-    def most_usd(self) -> float:
+    def most(self) -> float:
         """What a request costs at most, nothing taken as cached."""
-        return self.usd(self.prompt_tokens, self.output_tokens)
+        return self.cost(self.prompt_tokens, self.output_tokens)
 
-    def usd(self, prompt_tokens: int, output_tokens: int, cached_tokens: int = 0) -> float:
+    def cost(self, prompt_tokens: int, output_tokens: int, cached_tokens: int = 0) -> float:
         """Return what so many tokens cost."""
         cached_pct = 100 * cached_tokens / prompt_tokens if prompt_tokens else None
         rate = self.price.input_at(cached_pct)
         return (prompt_tokens * rate + output_tokens * self.price.output_at_most) / MILLION
 
-    def bill_usd(self, sample: Sample) -> float:
+    def bill(self, sample: Sample) -> float:
         """Return what a request has cost.
 
         The server's own count is right, be it above the maximum. Without one: an answer that ended
@@ -63,7 +67,7 @@ class Tariff:
         counted = output is not None and sample.token_source == "usage"  # noqa: S105
         if not counted and sample.status != "http_error":
             output = self.output_tokens
-        return self.usd(prompt, max(output or 0, chunks), sample.cached_tokens or 0)
+        return self.cost(prompt, max(output or 0, chunks), sample.cached_tokens or 0)
 
 
 class Budget:
@@ -74,12 +78,13 @@ class Budget:
     tariff : Tariff
         What requests cost.
     ask : callable
-        ``ask(usd)`` asks for so much more to spend; the answer comes by `grant`.
+        ``ask(amount)`` asks for so much more to spend; the answer comes by `grant`.
     """
 
     def __init__(self, tariff: Tariff, ask: Callable[[float], None]) -> None:
         self._tariff, self._ask = tariff, ask
-        self._most = tariff.most_usd
+        self.limit = tariff.limit
+        self._most = tariff.most
         self._granted = self._spent = 0.0
         self._in_flight = 0
         self._asked = self._refused = False
@@ -110,14 +115,14 @@ class Budget:
     def settle(self, sample: Sample) -> None:
         """Put what a request has cost in the place of its maximum."""
         self._in_flight -= 1
-        billed = self._tariff.bill_usd(sample)
+        billed = self._tariff.bill(sample)
         self._spent += billed
         self._most = max(self._most, billed)  # this server takes more than it was asked for
 
-    def grant(self, usd: float) -> None:
+    def grant(self, amount: float) -> None:
         """Take in how much more may be spent; 0: nothing is left."""
-        self._granted += usd
-        self._asked, self._refused = False, not usd
+        self._granted += amount
+        self._asked, self._refused = False, not amount
         self._answered.set()
 
     def _holds(self, more: int) -> bool:
@@ -138,17 +143,22 @@ class Purse:
 
     Parameters
     ----------
-    limit_usd : float
+    limit : float
         How much there is.
     price : Price
         By the token.
     """
 
-    def __init__(self, limit_usd: float, price: Price) -> None:
-        self.limit_usd, self.price = limit_usd, price
-        self.probes_usd = 0.0
+    name = "spend limit"
+    setting, spent = "spend_limit_usd", "spent_usd"
+    """What the limit, and what was spent of it, is called in settings and conditions."""
+    digits: int | None = 6
+
+    def __init__(self, limit: float, price: Price) -> None:
+        self.limit, self.price = limit, price
+        self.probes = 0.0
         """What probing has cost."""
-        self._left = limit_usd
+        self._left = limit
         self._lock = threading.Lock()
 
     @classmethod
@@ -164,55 +174,97 @@ class Purse:
             raise SettingsError(
                 "spend_limit_usd needs a price by the token: price=Price.per_token(output, input)."
             )
-        limit = positive("spend_limit_usd", limit_usd, "(USD)")
-        purse = cls(limit, price)
-        one = purse.tariff(workload.prompt_tokens, workload.output_tokens).most_usd
-        if one > limit:
+        return cls(positive("spend_limit_usd", limit_usd, "(USD)"), price)._covering(workload)
+
+    def _covering(self, workload: Workload) -> "Purse":
+        one = self.tariff(workload.prompt_tokens, workload.output_tokens).most
+        if one > self.limit:
             raise SettingsError(
-                f"spend_limit_usd ({usd(limit)}) does not cover a single request, which may take "
-                f"${count(one)}."
+                f"{self.setting} ({self.written}) does not cover a single request, which may take "
+                f"{self.amount(one)}."
             )
-        return purse
+        return self
+
+    @property
+    def written(self) -> str:
+        """The limit as people read it."""
+        return usd(self.limit)
+
+    @staticmethod
+    def amount(spent: float) -> str:
+        """Write what was spent, or may be."""
+        return f"${count(spent)}"
 
     def hold(self, prompt_tokens: int, output_tokens: int) -> float:
-        """Hold back what a probe costs at most, in USD.
+        """Hold back what a probe costs at most; return it.
 
         Raises
         ------
         SettingsError
             If there is not so much left.
         """
-        most = Tariff(self.price, prompt_tokens, output_tokens).most_usd
+        most = self.tariff(prompt_tokens, output_tokens).most
         with self._lock:
             if most > self._left:
                 raise SettingsError(
-                    f"spend_limit_usd ({usd(self.limit_usd)}) is used up before the measurement "
-                    f"began: asking the endpoint took ${count(self.probes_usd)}, and the next "
-                    f"request may take ${count(most)}. Raise the limit, or ask for shorter prompts."
+                    f"{self.setting} ({self.written}) is used up before the measurement "
+                    f"began: asking the endpoint took {self.amount(self.probes)}, and the next "
+                    f"request may take {self.amount(most)}. Raise the limit, or ask for shorter "
+                    "prompts."
                 )
             self._left -= most
-            self.probes_usd += most
+            self.probes += most
         return most
 
-    def settle(self, held_usd: float, billed_usd: float) -> None:
+    def settle(self, held: float, billed: float) -> None:
         """Put what a probe has cost in the place of what was held back for it."""
         with self._lock:
-            self._left += held_usd - billed_usd
-            self.probes_usd += billed_usd - held_usd
+            self._left += held - billed
+            self.probes += billed - held
 
-    def lease(self, wanted_usd: float, workers: int) -> float:
+    def lease(self, wanted: float, workers: int) -> float:
         """Give one of so many workers what it wants or, while there is much, its share of a half.
 
         Returns
         -------
         float
-            USD; 0 if nothing is left.
+            0 if nothing is left.
         """
         with self._lock:
-            given = max(0.0, min(self._left, max(wanted_usd, self._left / (2 * workers))))
+            given = max(0.0, min(self._left, max(wanted, self._left / (2 * workers))))
             self._left -= given
         return given
 
     def tariff(self, prompt_tokens: int, output_tokens: int) -> Tariff:
         """Return what requests of so many tokens cost here."""
-        return Tariff(self.price, prompt_tokens, output_tokens)
+        return Tariff(self.price, prompt_tokens, output_tokens, self.name)
+
+
+class TokenPurse(Purse):
+    """The same of tokens, those of prompts and answers together: each costs 1."""
+
+    name = "token limit"
+    setting, spent = "token_limit", "tokens_used"
+    digits = None
+
+    @classmethod
+    def of_tokens(cls, token_limit: object, workload: Workload) -> Purse:
+        """Check the limit and make a purse that holds so many tokens.
+
+        Raises
+        ------
+        SettingsError
+            If it is no whole number above 0, or does not cover one request.
+        """
+        limit = whole("token_limit", token_limit, 1, 10**12)
+        return cls(limit, Price.per_token(MILLION, MILLION))._covering(workload)
+
+    @property
+    def written(self) -> str:
+        """The limit as people read it."""
+        return f"{self.limit:,.0f}"
+
+    @staticmethod
+    def amount(spent: float) -> str:
+        """Write what was spent, or may be."""
+        return f"{spent:,.0f} tokens"

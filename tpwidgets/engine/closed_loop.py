@@ -1,7 +1,7 @@
 """A closed loop of users that walks levels without draining, and the window of each level."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,9 +36,9 @@ class ClosedLoop(Loop):
         now: Callable[[], float],
         emit: Emit,
         breaker: Breaker,
-        budget: Budget | None = None,
+        budgets: Sequence[Budget] = (),
     ) -> None:
-        super().__init__(request, now, emit, breaker, budget)
+        super().__init__(request, now, emit, breaker, budgets)
         self._pausing: set[int] = set()
         self._size = 0
         self._level = Level(0)

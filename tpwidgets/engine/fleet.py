@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..masking import Mask
@@ -65,12 +65,12 @@ class Fleet:
         What workers must not inherit in any environment variable.
     cores : int
         How many workers there may be, at most; None: one for each core that we may use.
-    purse : Purse, optional
+    purses : sequence of Purse
         What they may spend together.
     """
 
-    def __init__(self, mask: Mask, cores: int | None = None, purse: Purse | None = None) -> None:
-        self._mask, self._cores, self._purse = mask, cores or usable_cores(), purse
+    def __init__(self, mask: Mask, cores: int | None = None, purses: Sequence[Purse] = ()) -> None:
+        self._mask, self._cores, self._purses = mask, cores or usable_cores(), purses
         self._told: queue.SimpleQueue[tuple[_Member, dict[str, Any] | None]] = queue.SimpleQueue()
         self._members: list[_Member] = []
         self._assignment: dict[str, Any] = {}
@@ -142,8 +142,8 @@ class Fleet:
 
         def listen() -> None:
             for message in member.worker.messages():
-                if "wants_usd" in message:  # at once: its users wait
-                    self._grant(member, message["wants_usd"])
+                if "wants" in message:  # at once: its users wait
+                    self._grant(member, **message)
                 else:
                     self._told.put((member, message))
             self._told.put((member, None))
@@ -151,10 +151,9 @@ class Fleet:
         threading.Thread(target=listen, name="tpwidgets-worker", daemon=True).start()
         return member
 
-    def _grant(self, member: _Member, wanted_usd: float) -> None:
-        assert self._purse is not None  # noqa: S101
-        usd = self._purse.lease(wanted_usd, len(self._members))
-        member.worker.send({"do": "grant", "usd": usd})
+    def _grant(self, member: _Member, wants: float, of: int) -> None:
+        amount = self._purses[of].lease(wants, len(self._members))
+        member.worker.send({"do": "grant", "amount": amount, "of": of})
 
     def _share_out(self, level: dict[str, Any], *, again: bool = False) -> None:
         # a level that is begun again with more workers leaves no window behind

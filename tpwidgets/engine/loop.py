@@ -6,7 +6,7 @@ request and returns its sample.
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -30,11 +30,12 @@ class Loop(ABC):
         Seconds on the worker's clock.
     emit : callable
         Takes messages: ``{"sample": …}``, ``{"window": …}``,
-        ``{"level_over": True}``, ``{"broken": …}``, ``{"spent": True}``, ``{"idle": True}``.
+        ``{"level_over": True}``, ``{"broken": …}``, ``{"spent": …}`` (which budget),
+        ``{"idle": True}``.
     breaker : Breaker
         Tells when failures end it all, and how long a user waits after one.
-    budget : Budget, optional
-        Tells before each request whether there is still money for it.
+    budgets : sequence of Budget
+        Each tells before each request whether there is still enough for it.
     """
 
     def __init__(
@@ -43,10 +44,10 @@ class Loop(ABC):
         now: Callable[[], float],
         emit: Emit,
         breaker: Breaker,
-        budget: Budget | None = None,
+        budgets: Sequence[Budget] = (),
     ) -> None:
         self._request, self._now, self._emit, self._breaker = request, now, emit, breaker
-        self._budget = budget
+        self._budgets = budgets
         self._slots: dict[int, asyncio.Task[None]] = {}
         """Who sends, or may: a user of the closed loop, one request of the open one."""
         self._requests: int | None = None
@@ -133,23 +134,30 @@ class Loop(ABC):
         still : callable
             Whether it is still to be sent, after it had to wait.
         """
-        if self._budget is None:
+        if not self._budgets:
             return True
-        if await self._budget.take(at_once):
-            if still():
-                return True
-            self._budget.give_back()
-        elif self._sending:
-            self._end_early({"spent": True}, "the spend limit was reached")
+        for number, budget in enumerate(self._budgets):
+            if not await budget.take(at_once):
+                self._give_back(number)
+                if self._sending:
+                    self._end_early({"spent": number}, f"the {budget.limit} was reached")
+                return False
+        if still():
+            return True
+        self._give_back(len(self._budgets))
         return False
+
+    def _give_back(self, budgets: int) -> None:
+        for budget in self._budgets[:budgets]:
+            budget.give_back()
 
     async def _send(self, slot: int) -> tuple[Sample, float]:
         """Make one request, in flight until it has ended."""
         self._moved(+1)
         sample, asked_s = await self._request(slot)
         self._moved(-1)
-        if self._budget is not None:
-            self._budget.settle(sample)
+        for budget in self._budgets:
+            budget.settle(sample)
         return sample, asked_s
 
     def _ended(self, sample: Sample, asked_s: float) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import islice
@@ -59,11 +59,11 @@ class OpenLoop(Loop):
         now: Callable[[], float],
         emit: Emit,
         breaker: Breaker,
-        budget: Budget | None = None,
+        budgets: Sequence[Budget] = (),
         *,
         unsent: Callable[[str], Sample],
     ) -> None:
-        super().__init__(request, now, emit, breaker, budget)
+        super().__init__(request, now, emit, breaker, budgets)
         self._unsent = unsent
         self._level = OpenLevel(0.0)
         self._sender: asyncio.Task[None] | None = None

@@ -59,7 +59,7 @@ class Worker:
         self._unsent: list[bytes] = []
         self._requester: Requester | None = None
         self._loop: ClosedLoop | OpenLoop | None = None
-        self._budget: Budget | None = None
+        self._budgets: list[Budget] = []
         self._commands: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._opening: asyncio.Task[None] | None = None
         self._aio = asyncio.get_running_loop()
@@ -92,10 +92,12 @@ class Worker:
         """Carry out one command; return whether it was the last."""
         do = message.pop("do")
         if do == "assignment":
-            self._budget = self._budget_of(message.pop("tariff", None))
+            self._budgets = [
+                self._budget_of(number, told) for number, told in enumerate(message.pop("tariffs"))
+            ]
             self._requester = Requester(message, self._clock, self._selector)
             breaker = Breaker(message["seed"])
-            parts = (self._requester, self._requester.now, self._emit, breaker, self._budget)
+            parts = (self._requester, self._requester.now, self._emit, breaker, self._budgets)
             unsent = self._requester.unsent
             self._loop = (
                 OpenLoop(*parts, unsent=unsent) if message["open_loop"] else ClosedLoop(*parts)
@@ -119,8 +121,7 @@ class Worker:
                 await self._open(message["concurrency"])
                 self._loop.set_level(Level(**message))
         elif do == "grant":
-            if self._budget is not None:
-                self._budget.grant(message["usd"])
+            self._budgets[message["of"]].grant(message["amount"])
         elif do == "finish":
             self._loop.finish()
             self._emit({"left": True})
@@ -136,11 +137,9 @@ class Worker:
         self._opening = asyncio.create_task(self._requester.open(connections))
         await asyncio.wait([self._opening])
 
-    def _budget_of(self, tariff: dict[str, Any] | None) -> Budget | None:
-        if tariff is None:
-            return None
-        price = Price(**tariff.pop("price"))
-        return Budget(Tariff(price, **tariff), lambda usd: self._emit({"wants_usd": usd}))
+    def _budget_of(self, number: int, told: dict[str, Any]) -> Budget:
+        tariff = Tariff(Price(**told.pop("price")), **told)
+        return Budget(tariff, lambda amount: self._emit({"wants": amount, "of": number}))
 
     def _emit(self, message: dict[str, Any]) -> None:
         # encoded one by one, as they come: a batch of them would hold up the streams

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from ..cost.price import Price
 from ..endpoints.endpoint import Endpoint, resolve
 from ..endpoints.keys import Key
-from ..engine.budget import Purse
+from ..engine.budget import Purse, TokenPurse
 from ..errors import refuse_unknown
 from ..metrics.slo import Limits
 from ..run import Run
@@ -45,6 +45,7 @@ def start(
     extra_body: dict[str, Any] | None = None,
     price: Price | None = None,
     spend_limit_usd: float | None = None,
+    token_limit: int | None = None,
     confirm: bool = False,
     **unknown: Any,
 ) -> Measurement:
@@ -105,6 +106,8 @@ def start(
     spend_limit_usd : float, optional
         Stop before more than so many USD are spent, requests in flight counted at their maximum.
         Needs a price by the token, given or listed.
+    token_limit : int, optional
+        The same in tokens, those of prompts and answers together, at all levels together.
     confirm : bool
         Whether it is meant to send more than `politeness.MAX_CONCURRENCY` requests at once, or
         `politeness.MAX_TOKENS` tokens in all, to a server outside of one's own network.
@@ -129,17 +132,19 @@ def start(
     load = load_of(concurrency, rate, arrivals, burstiness, requests, seconds, precision)
     judged = Limits.of(limits)
     timeout_s = positive("timeout_s", timeout_s, "(seconds)")
-    purse = None
+    purses: list[Purse] = []
     if spend_limit_usd is not None:
         price = price or Price.listed(target.url, target.model, workload.prompt_tokens)
-        purse = Purse.of(spend_limit_usd, price, workload)
+        purses.append(Purse.of(spend_limit_usd, price, workload))
+    if token_limit is not None:
+        purses.append(TokenPurse.of_tokens(token_limit, workload))
     if isinstance(load, Load):  # an open loop sends what it can, and tells of the rest
         check(max(load.concurrency), usable_cores())
     if not confirm:
-        ask_first(target, workload, load, price)
+        ask_first(target, workload, load, price, token_limit)
         load = restrained(target, load)
     BACKGROUND.cancel()  # two measurements at once would disturb each other
-    return Measurement(target, workload, load, timeout_s, price, purse, judged).begin()
+    return Measurement(target, workload, load, timeout_s, price, purses, judged).begin()
 
 
 SETTINGS = tuple(

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 from ..metrics.timeline import Timeline
 from ..metrics.verdict import why
 from ..samples import Sample, Window
-from ..words import count, usd
 from .meter import Live, Meter
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ..endpoints.prepared import Prepared
     from ..engine.budget import Purse, Tariff
     from ..metrics.slo import Limits
@@ -19,7 +20,7 @@ class Gathered:
     """What the supervising thread has gathered; others read it under the lock."""
 
     def __init__(
-        self, conditions: dict[str, Any], purse: "Purse | None" = None,
+        self, conditions: dict[str, Any], purses: "Sequence[Purse]" = (),
         limits: "Limits | None" = None,
     ) -> None:  # fmt: skip
         self.lock = threading.Lock()
@@ -39,13 +40,13 @@ class Gathered:
         """Whether the workers said that all is done."""
         self.limits = limits
         """What points are judged by, if there are limits."""
-        self.purse = purse
-        """What may be spent, if there is a limit."""
+        self.purses = purses
+        """What may be spent, where there is a limit."""
         self.left_out: tuple[float, ...] = ()
         """The levels that were not finished."""
-        self._tariff: Tariff | None = None
-        self._spent_up = False
-        self._requests_usd = 0.0
+        self._tariffs: list[Tariff] = []
+        self._spent_up: Purse | None = None
+        self._billed = [0.0] * len(purses)
         self.found: dict[str, Any] = conditions
         self._meter = Meter()
 
@@ -59,31 +60,28 @@ class Gathered:
         """Whether no further level is to be begun."""
         return bool(self.finished or self.broken or self._spent_up)
 
-    @property
-    def spent_usd(self) -> float:
-        """What probes and requests have cost; counted only where there is a limit."""
-        return self._requests_usd + (self.purse.probes_usd if self.purse else 0.0)
+    def spent(self, purse: "Purse") -> float:
+        """Return what probes and requests have taken of it."""
+        return self._billed[self.purses.index(purse)] + purse.probes
 
     @property
     def cut_short(self) -> str:
-        """Say that the run ended at its spending limit; "" if it did not."""
-        if self.purse is None or not self._spent_up:
+        """Say that the run ended at a limit on what it may spend; "" if it did not."""
+        purse = self._spent_up
+        if purse is None:
             return ""
-        said = (
-            f"Stopped at the spend limit of {usd(self.purse.limit_usd)}: "
-            f"${count(self.spent_usd)} spent"
-        )
+        used = purse.amount(self.spent(purse))
+        said = f"Stopped at the {purse.name} of {purse.written}: {used} spent"
         if self.left_out:
             said += f"; level {self.left_out[0]:g} not finished"
         if self.left_out[1:]:
             said += f", {', '.join(f'{level:g}' for level in self.left_out[1:])} not begun"
         return said
 
-    def tariff_of(self, prepared: "Prepared") -> "Tariff | None":
-        """Return what a request costs, by which is counted from now on; None without a limit."""
-        if self.purse is not None:
-            self._tariff = self.purse.tariff(*prepared.most_tokens)
-        return self._tariff
+    def tariffs_of(self, prepared: "Prepared") -> "list[Tariff]":
+        """Return what a request takes of each purse, by which is counted from now on."""
+        self._tariffs = [purse.tariff(*prepared.most_tokens) for purse in self.purses]
+        return self._tariffs
 
     @property
     def conditions(self) -> dict[str, Any]:
@@ -93,9 +91,9 @@ class Gathered:
             conditions["stamps"] = ", ".join(sorted({s.stamp for s in self.samples}))
         if self.note:
             conditions["failures"] = self.note
-        if self.purse is not None:
-            conditions["spend_limit_usd"] = self.purse.limit_usd
-            conditions["spent_usd"] = round(self.spent_usd, 6)
+        for purse in self.purses:
+            conditions[purse.setting] = purse.limit
+            conditions[purse.spent] = round(self.spent(purse), purse.digits)
         ended = f"ended early: {self.broken}" if self.broken else self.cut_short
         if ended:
             conditions["notes"] = [*conditions.get("notes", []), ended]
@@ -107,8 +105,8 @@ class Gathered:
             if "sample" in message:
                 sample: Sample = message["sample"]
                 self.samples.append(sample)
-                if self._tariff is not None:
-                    self._requests_usd += self._tariff.bill_usd(sample)
+                for number, tariff in enumerate(self._tariffs):
+                    self._billed[number] += tariff.bill(sample)
                 if sample.status not in ("ok", "stopped"):
                     self.errors += 1
                     self.note = self.note or why(sample)
@@ -119,7 +117,7 @@ class Gathered:
             elif "broken" in message:
                 self.broken = message["broken"]
             elif "spent" in message:
-                self._spent_up = True
+                self._spent_up = self._spent_up or self.purses[message["spent"]]
             elif "idle" in message:
                 self.finished = True
         return "level_over" in message

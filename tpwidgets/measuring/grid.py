@@ -34,6 +34,9 @@ COLUMNS = {
 }
 """What these are called in `Grid.points`, and in a run's conditions."""
 
+_SPENT = {"spend_limit_usd": "spent_usd", "token_limit": "tokens_used"}
+"""The limits that are for all runs together, and what a run's conditions call what it took."""
+
 
 @dataclass(eq=False)
 class Grid:
@@ -172,7 +175,8 @@ def sweep(endpoint: "str | Endpoint", *, progress: bool | None = None, **setting
     Takes what `measure` takes, where `prompt_tokens`, `output_tokens` and `batch` may each be
     several: ``(128, 512, 2048)`` or ``"128-2048"`` (128, 256 … 2048). Two things may vary, the
     load's levels being one. Interrupting it returns what there is. More than is sent unasked to
-    someone else's server has to be confirmed once, for all runs; `spend_limit_usd` is for all too.
+    someone else's server has to be confirmed once, for all runs; `spend_limit_usd` and
+    `token_limit` are for all too.
 
     Raises
     ------
@@ -184,13 +188,11 @@ def sweep(endpoint: "str | Endpoint", *, progress: bool | None = None, **setting
     load, axes = _planned(endpoint, settings)
     shapes = [dict(zip(axes, values, strict=False)) for values in product(*_shapes_of(axes))]
     grid = Grid([], axes)
-    limit_usd, spent_usd = settings.get("spend_limit_usd"), 0.0
+    left = {name: settings[name] for name in _SPENT if settings.get(name) is not None}
     refused: TpwidgetsError | None = None
     for number, shape in enumerate(shapes, 1):
-        if limit_usd is not None:
-            settings["spend_limit_usd"] = limit_usd - spent_usd
         try:
-            measurement = start(endpoint, **settings | shape)
+            measurement = start(endpoint, **settings | left | shape)
             run = waited(measurement, progress, f"run {number} of {len(shapes)}: ")
         except KeyboardInterrupt:
             grid.notes.append(f"stopped before run {number} of {len(shapes)}")
@@ -202,7 +204,8 @@ def sweep(endpoint: "str | Endpoint", *, progress: bool | None = None, **setting
             refused = refused or error
             continue
         grid.runs.append(run)
-        spent_usd += run.conditions.get("spent_usd", 0.0)
+        for name in left:
+            left[name] -= run.conditions.get(_SPENT[name], 0)
         if run.state == "stopped" or measurement.cut_short:
             ended = measurement.cut_short or measurement.progress.text
             grid.notes.append(f"{ended}, in run {number} of {len(shapes)}")
@@ -244,7 +247,7 @@ def _planned(
     ]
     if not given["confirm"]:
         target = resolve(endpoint, model=given["model"], protocol=given["protocol"])
-        ask_first(target, workloads, load, given["price"])
+        ask_first(target, workloads, load, given["price"], given["token_limit"])
     return load, varying | {load.axis: load.levels}
 
 

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -65,14 +65,14 @@ class Measurement:
 
     def __init__(
         self, endpoint: Endpoint, workload: Workload, load: Load | OpenLoad, timeout_s: float,
-        price: Price | None = None, purse: Purse | None = None, limits: Limits | None = None,
+        price: Price | None = None, purses: Sequence[Purse] = (), limits: Limits | None = None,
     ) -> None:  # fmt: skip
         self.endpoint, self.workload, self.load = endpoint, workload, load
         self.timeout_s, self.price, self.limits = timeout_s, price, limits
         self.error: TpwidgetsError | None = None
         self.epoch_ns = time.perf_counter_ns()
         """Where the workers' clock has its zero, on `time.perf_counter_ns`."""
-        self._state = Gathered(at_start(endpoint, workload, load), purse, limits)
+        self._state = Gathered(at_start(endpoint, workload, load), purses, limits)
         self._progress = Progress(levels=len(load.levels))
         self._future: Future[Run] = Future()
         self._stop = threading.Event()
@@ -129,7 +129,7 @@ class Measurement:
 
     @property
     def cut_short(self) -> str:
-        """Say that it ended at its spending limit; "" if it did not."""
+        """Say that it ended at a limit on what it may spend; "" if it did not."""
         return self._state.cut_short
 
     @property
@@ -230,10 +230,10 @@ class Measurement:
             from ..engine.sweep import Sweep
 
             fleet = self._warm_up()
-            tariff = self._state.tariff_of(prepared)
+            tariffs = self._state.tariffs_of(prepared)
             open_loop = isinstance(self.load, OpenLoad)
             fleet.send(
-                assignment(prepared, self.timeout_s, self.epoch_ns, tariff, open_loop=open_loop)
+                assignment(prepared, self.timeout_s, self.epoch_ns, tariffs, open_loop=open_loop)
             )
             sweep = Sweep(self.load, limited=self.limits is not None)
             self._next(fleet, sweep)
@@ -262,12 +262,12 @@ class Measurement:
 
         self._report(f"asking {self.endpoint.label}")
         probed: Future[Any] = Future()
-        purse = self._state.purse
+        purses = self._state.purses
 
         def probe() -> None:
             try:
                 probed.set_result(
-                    prepare(self.endpoint, self.workload, self.timeout_s, self._going_on, purse)
+                    prepare(self.endpoint, self.workload, self.timeout_s, self._going_on, purses)
                 )
             except BaseException as error:  # noqa: BLE001 - carried over to the supervisor
                 probed.set_exception(error)
@@ -303,7 +303,7 @@ class Measurement:
             from ..engine.fleet import Fleet
             from ..metrics.ledger import Ledger
 
-            self._fleet = Fleet(self.endpoint.mask(), purse=self._state.purse)
+            self._fleet = Fleet(self.endpoint.mask(), purses=self._state.purses)
             self._state.samples = Ledger()
         return self._fleet
 

@@ -49,7 +49,8 @@ class Outlook:
         and where a level that ends once its figures are precise enough sees more requests than it
         needs in the seconds that it stays open in any case. ``at least`` where these are what it
         needs however fast the server is (no upper bound is known: it may go on for longer), and
-        ``up to`` where it ends at a number of requests or, if that is earlier, of seconds.
+        ``up to`` where it ends at a number of requests or, if that is earlier, of seconds, or at
+        its token limit.
     """
 
     requests: int
@@ -99,6 +100,15 @@ class Outlook:
             kinds.pop() if len(kinds) == 1 else "about",
         )
 
+    def capped(self, token_limit: int | None) -> "Outlook":
+        """Return what is sent where a measurement ends at so many tokens."""
+        if token_limit is None or self.tokens <= token_limit:
+            return self
+        share = token_limit / self.tokens
+        cost = None if self.usd is None else share * self.usd
+        requests = int(share * self.requests)
+        return replace(self, requests=requests, tokens=token_limit, usd=cost, how="up to")
+
     @property
     def big(self) -> bool:
         """Whether it is more than what is sent unasked."""
@@ -136,7 +146,7 @@ class NotConfirmed(SettingsError):  # noqa: N818 - it is a question
 
 def ask_first(
     endpoint: Endpoint, workload: Workload | Sequence[Workload], load: Load | OpenLoad,
-    price: Price | None = None,
+    price: Price | None = None, token_limit: int | None = None,
 ) -> None:  # fmt: skip
     """Refuse to load someone else's server with more than is sent unasked.
 
@@ -153,7 +163,8 @@ def ask_first(
     protocol = spoken(endpoint.url, endpoint.protocol)
 
     def sent(price_of: Callable[[Workload], Price | None]) -> Outlook:
-        return Outlook.sum([Outlook.of(w, load, price_of(w), protocol) for w in workloads])
+        parts = [Outlook.of(w, load, price_of(w), protocol) for w in workloads]
+        return Outlook.sum(parts).capped(token_limit)
 
     if sent(lambda _: price).big:
         raise NotConfirmed(

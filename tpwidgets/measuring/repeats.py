@@ -10,7 +10,7 @@ from ..samples import Sample, Window
 
 VARY = frozenset(
     ("date", "dates", "notes", "failures", "self_check", "prompt_words", "spent_usd",
-     "spend_limit_usd")
+     "spend_limit_usd", "tokens_used", "token_limit")
 )  # fmt: skip
 """Conditions in which repeats may differ unasked: when they were made, and what came of them."""
 

@@ -158,7 +158,8 @@ class Controls(w.VBox):
 
     def _outlook(self) -> Outlook:
         protocol = spoken(self.where.address, self.request.overrides().get("protocol"))
-        return Outlook.of(self.workload, self.load, self.price.value, protocol)
+        sent = Outlook.of(self.workload, self.load, self.price.value, protocol)
+        return sent.capped(self.limits.token_limit)
 
     def changed(self, callback: Callable[[Any], None]) -> None:
         """Call back when the endpoint or a setting of the load or the workload changed."""

@@ -42,13 +42,20 @@ class LimitFields(Group):
             layout=w.Layout(width="200px"), description="Spend limit ($)",
             tooltip="0: none; else stop before more is spent. Needs a price per 1M tokens",
         )  # fmt: skip
+        self.tokens = w.BoundedIntText(
+            value=given.get("token_limit") or 0, min=0, max=1_000_000_000, step=10_000, style=_FIT,
+            layout=w.Layout(width="200px"), description="Token limit",
+            tooltip="0: none; else stop before more tokens are used, of prompts and answers "
+            "together, at all levels together",
+        )  # fmt: skip
         self._note = w.HTML()
         super().__init__(
             [self.requests, self.seconds, self.precision, self._note, self.timeout_s,
-             self.spend_usd],
+             self.spend_usd, self.tokens],
             {
                 "requests": self.requests, "seconds": self.seconds, "precision": self.precision,
                 "timeout": self.timeout_s, "spend-limit": self.spend_usd,
+                "token-limit": self.tokens,
             },
         )  # fmt: skip
         for box in (self.requests, self.seconds, self.precision):
@@ -64,8 +71,14 @@ class LimitFields(Group):
             "precision": round(self.precision.value / 100, 6) or None,
             "timeout_s": timeout_s if timeout_s != _TIMEOUT_S else None,
             "spend_limit_usd": float(self.spend_usd.value) or None,
+            "token_limit": self.token_limit,
         }
         return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def token_limit(self) -> int | None:
+        """How many tokens may be used; None: no limit is set."""
+        return int(self.tokens.value) or None
 
     def take(self, given: Mapping[str, Any]) -> None:
         """Set the time limit, if it is given."""
@@ -74,7 +87,7 @@ class LimitFields(Group):
 
     def changed(self, callback: Callable[[Any], None]) -> None:
         """Call back when something changed that changes what will be sent, or is refused."""
-        for box in (self.requests, self.seconds, self.precision, self.timeout_s):
+        for box in (self.requests, self.seconds, self.precision, self.timeout_s, self.tokens):
             box.observe(callback, "value")
 
     def _tell_end(self, _: Any = None) -> None:

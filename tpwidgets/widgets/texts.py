@@ -65,6 +65,7 @@ _NAMES = {
     "window": "window", "stamps": "arrivals stamped by", "failures": "first failure",
     "tpwidgets": "tpwidgets",
     "spend_limit_usd": "spend limit ($)", "spent_usd": "spent ($)",
+    "token_limit": "token limit", "tokens_used": "tokens used",
     "httpx": "httpx", "python": "Python", "platform": "client", "date": "date",
 }  # fmt: skip
 
