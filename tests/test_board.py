@@ -5,9 +5,11 @@ from board_page import CARD, feed, picture, settle, tell, tooltip
 from board_page import show as show
 from drawn import point
 
+from tpwidgets.charts.fitted import fitted_rows
 from tpwidgets.charts.overview import price_params
 from tpwidgets.cost.price import Price, usd_per_1m_output
 from tpwidgets.live import Board
+from tpwidgets.metrics.scaling import fit
 from tpwidgets.metrics.timeline import Timeline
 
 pytestmark = pytest.mark.browser
@@ -256,6 +258,14 @@ def test_planned_levels_hold_the_axis_still(show):
     page.evaluate("model.set('levels', [1, 2, 4, 8, 64])")
     settle(page)
     assert page.evaluate("document.querySelector('[data-chart=system_tps] canvas').width") == one
+    measured = picture(page, "system_tps")
+    law = fit(point(level) for level in (1, 2, 4, 8, 32))
+    page.evaluate("(rows) => model.set('fit', rows)", fitted_rows(law))
+    settle(page)
+    assert picture(page, "system_tps") != measured
+    page.evaluate("model.set('fit', [])")
+    settle(page)
+    assert picture(page, "system_tps") == measured
 
 
 def test_a_theme_switch_redraws_without_a_blank(show):

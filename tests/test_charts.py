@@ -11,6 +11,7 @@ import pytest
 import vl_convert
 from drawn import BARE, FAILED, VL, compile_quietly, point, told
 
+from tpwidgets.charts.fitted import fitted_rows
 from tpwidgets.charts.layers import GREY
 from tpwidgets.charts.overview import (
     PRICE,
@@ -24,6 +25,7 @@ from tpwidgets.charts.overview import (
 from tpwidgets.cost.price import Price, own_cost, usd_per_1m_output
 from tpwidgets.live.layout import board_charts
 from tpwidgets.live.packing import COLUMNS as PACKED
+from tpwidgets.metrics.scaling import fit
 
 
 def costs(rows: list[dict[str, Any]], price: Price | None) -> dict[int, float]:
@@ -230,6 +232,27 @@ def test_answers_that_come_whole_are_not_drawn_beside_streamed_ones():
     drawn = told(overview_spec([vectors], None), "items/s")[0]
     assert "160 items/s" in drawn
     assert "answers come whole" in drawn
+
+
+def test_a_fitted_law_is_grey_and_says_that_it_is_not_measured(capfd):
+    rows = [point(n) for n in (2, 4, 8, 16, 32, 64)]
+    law = fit(rows)
+    spec = overview_spec(rows, law=law)
+    compile_quietly(spec, capfd)
+    assert "fitted, not measured" in spec["description"]
+    assert law.text[1:] in spec["title"]["subtitle"][-1]
+    scene = json.dumps(vl_convert.vegalite_to_scenegraph(spec, vl_version=VL))
+    assert "- - fitted, not measured" in scene
+    assert f"knee near {law.knee:.0f}" in scene
+    assert scene.count('"strokeDash": [4, 4]') > 2, "below, between and beyond the levels"
+    levels = {p["name"]: p["value"] for p in spec["params"]}["levels"]
+    assert levels[:-1] == [1, 2, 4, 8, 16, 32, 64]
+    assert levels[-1] == pytest.approx(fitted_rows(law)[-2]["level"], abs=1)
+    assert told(spec) == told(overview_spec(rows)), "no point more than were measured"
+    bare = json.dumps(vl_convert.vegalite_to_scenegraph(overview_spec(rows), vl_version=VL))
+    assert "- - fitted" not in bare
+    straight = overview_spec(rows, law=fit(point(n, output_tps=40.0 * n) for n in (1, 2, 4, 8)))
+    assert "knee" not in json.dumps(straight["datasets"]), "there is none"
 
 
 def test_limits_are_lines_and_what_breaks_them_is_marked():

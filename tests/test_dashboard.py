@@ -13,13 +13,16 @@ import pytest
 from virtual import steady_run
 
 import tpwidgets as tp
+from tpwidgets.charts.fitted import fitted_rows
 from tpwidgets.endpoints.endpoint import Endpoint
+from tpwidgets.live import Board
 from tpwidgets.measuring.gathered import Gathered
 from tpwidgets.measuring.meter import Live
 from tpwidgets.samples import Sample
 from tpwidgets.use_cases.presets import USE_CASES, UseCase
 from tpwidgets.widgets.closing import inside
 from tpwidgets.widgets.controls import Controls
+from tpwidgets.widgets.fitted import FittedCurve
 from tpwidgets.widgets.load_fields import load_from
 from tpwidgets.widgets.result import Result
 from tpwidgets.widgets.texts import as_code, tiles
@@ -72,6 +75,28 @@ def test_a_refused_dashboard_leaves_nothing_behind(
         tp.Explorer("http://127.0.0.1:9/v1", **settings)
     gc.collect()
     assert not unraised
+
+
+def test_a_fitted_curve_is_drawn_of_the_last_run_where_one_can_be_fitted() -> None:
+    board = Board()
+    fitted = FittedCurve(board)
+    button, line = fitted.children
+    run = steady_run({1: 1.0, 2: 1.0, 4: 1.25, 8: 1.6}, 8, 4)
+    fitted.tell(run)
+    assert board.fit == []
+    button.value = True
+    assert board.fit == fitted_rows(run.scaling())
+    assert "not measured" in line.value
+    fitted.tell(None)
+    assert board.fit == []
+    assert "once a run has ended" in line.value
+    fitted.tell(replace(run, windows=run.windows[:3]))
+    assert board.fit == []
+    assert "A fit needs 4 levels of concurrency or more; there are 3." in line.value
+    fitted.tell(run)
+    button.value = False
+    assert (board.fit, line.value) == ([], "<small></small>")
+    assert "fitted, not measured" in run.chart(fit=True).to_dict()["description"]
 
 
 @pytest.fixture

@@ -90,13 +90,27 @@ class Run:
         return requests_table(self.samples)
 
     def chart(
-        self, price: Price | None = None
+        self, price: Price | None = None, *, fit: bool = False
     ) -> "alt.VConcatChart | alt.HConcatChart | alt.Chart":
-        """Draw TTFT, tokens/s and cost against concurrency (or the rate), as an Altair chart."""
+        """Draw TTFT, tokens/s and cost against concurrency (or the rate), as an Altair chart.
+
+        Parameters
+        ----------
+        price : Price, optional
+            None: the run's own.
+        fit : bool
+            Draw the fitted law (`scaling`) over the throughput, too, grey and dashed.
+
+        Raises
+        ------
+        MeasurementError
+            If there is no law to be fitted.
+        """
         from .charts.overview import overview
 
         bounds = self.limits.bounds if self.limits else None
-        return overview(self.rows, price or self.price, self.title, bounds)
+        law = self.scaling() if fit else None
+        return overview(self.rows, price or self.price, self.title, bounds, law)
 
     def scaling(self) -> "Scaling":
         """Fit the universal scalability law: throughput between the levels measured, and beyond.
@@ -104,7 +118,7 @@ class Run:
         Raises
         ------
         MeasurementError
-            If there are fewer than four levels of concurrency.
+            If there are fewer than four levels of concurrency, or the levels are rates.
         """
         from .metrics.scaling import fit
 

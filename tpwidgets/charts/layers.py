@@ -5,7 +5,7 @@ layers (`chart_view`): band, interval bars, line, points. Lines join measured po
 only, and break where one is missing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..words import PERCENTILES
@@ -95,6 +95,7 @@ def chart_view(
     legend: Spec | None = None,
     x_labels: bool = True,
     money: bool = False,
+    below: Sequence[Spec] = (),
 ) -> Spec:
     """Build one chart's view: height, transform and layers.
 
@@ -110,6 +111,8 @@ def chart_view(
         Where the legend of p50 and p95 goes; None: there is none.
     x_labels, money
         Whether the x axis is labelled, and whether values are in dollars.
+    below
+        Layers to be drawn below all others.
     """
     y = {
         "field": "v",
@@ -128,7 +131,7 @@ def chart_view(
             *transform,
             *_looks(),
         ],
-        "layer": layers + texts(title, hint) + (x_title(height) if x_labels else []),
+        "layer": [*below, *layers] + texts(title, hint) + (x_title(height) if x_labels else []),
     }
 
 

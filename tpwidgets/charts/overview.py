@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from ..words import are_open, are_whole, level
+from .fitted import NAME, SAID, fitted_layers, fitted_rows
 from .layers import (
     BLUE,
     ORANGE,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..cost.price import Price
+    from ..metrics.scaling import Scaling
 
 Row = dict[str, Any]
 
@@ -126,6 +128,7 @@ def overview(
     price: "Price | None" = None,
     title: str | None = None,
     limits: Mapping[str, float] | None = None,
+    law: "Scaling | None" = None,
 ) -> "alt.HConcatChart":
     """Draw operating points in three panels: TTFT, throughput and cost against the level.
 
@@ -139,6 +142,8 @@ def overview(
         Stands above; what the marks mean and which runs are pale stands below it.
     limits
         `tpwidgets.metrics.slo.Limits.bounds`: those on TTFT (median, p95) are drawn as lines.
+    law
+        Is drawn over the throughput, grey and dashed.
 
     Returns
     -------
@@ -146,7 +151,7 @@ def overview(
         With its data within. It shows itself without a network, unless another renderer than
         Altair's default (which loads Vega from a CDN) has been chosen.
     """
-    spec = overview_spec(points, price, title, limits)
+    spec = overview_spec(points, price, title, limits, law)
     chart: alt.HConcatChart = as_altair(
         spec, "HConcatChart", "Chart: TTFT, tokens/s and cost against the level"
     )
@@ -196,12 +201,16 @@ def overview_spec(
     price: "Price | None" = None,
     title: str | None = None,
     limits: Mapping[str, float] | None = None,
+    law: "Scaling | None" = None,
 ) -> Spec:
     """Return what `overview` draws as a plain specification, without importing Altair."""
     rows = clean_rows(points)
     open_loop = are_open(rows)
     alike = (row for row in rows if (row.get("rate") is not None) is open_loop)
-    levels = sorted({level(row) for row in alike if level(row)})
+    fit = fitted_rows(law) if law is not None else []
+    # as far as the curve goes, too
+    ends = {1, math.ceil(max(row["level"] for row in fit))} if fit else set()
+    levels = sorted({level(row) for row in alike if level(row)} | ends)
     state = {
         "rows": len(rows), "hint": "nothing measured", "levels": levels or VIEW["levels"],
         "whole": are_whole(rows), "open": open_loop, **limit_params(limits or {}),
@@ -214,8 +223,10 @@ def overview_spec(
     spec: Spec = {
         "$schema": SCHEMA,
         "description": "Time to first token, throughput and cost against the level: "
-        + ("requests per second." if open_loop else "concurrency."),
+        + ("requests per second." if open_loop else "concurrency.")
+        + (f" Grey and dashed: {SAID}." if fit else ""),
         "data": {"name": "points", "values": rows},
+        "datasets": {NAME: fit},
         "params": params({**VIEW, **state, **price_params(price)}),
         # Flush, so that the two plots are together as tall as their neighbours.
         "hconcat": [ttft, {"vconcat": [system, user], "spacing": 56, "bounds": "flush"}, cost],
@@ -225,7 +236,7 @@ def overview_spec(
         "config": PRINT,
     }
     if title or rows:
-        spec["title"] = {"text": title or "", "subtitle": _explain(rows), "offset": 16}
+        spec["title"] = {"text": title or "", "subtitle": _explain(rows, law), "offset": 16}
     return spec
 
 
@@ -237,7 +248,7 @@ def picture_png(chart: Any, scale: float = 2) -> bytes:
     return vl_convert.vegalite_to_png(spec, scale=scale)
 
 
-def _explain(rows: Sequence[Row]) -> list[str]:
+def _explain(rows: Sequence[Row], law: "Scaling | None" = None) -> list[str]:
     """Say in words what a picture, without tooltips and without a key, leaves open."""
     few = any(row.get(f"ttft_{p}_firm") is False for row in rows for p in ("p50", "p95"))
     marks = {
@@ -252,6 +263,8 @@ def _explain(rows: Sequence[Row]) -> list[str]:
         str(row.get("run") or "an earlier run") for row in rows if row.get("current") is False
     )
     lines = [" ".join(text for text, shown in marks.items() if shown)]
+    if law is not None:
+        lines.append(f"Grey, dashed: {law.text[0].lower()}{law.text[1:]}")
     return [*lines, f"Pale: {', '.join(earlier)}."] if earlier else lines
 
 
@@ -306,8 +319,9 @@ def _system_tps(height: int) -> Spec:
         "title": "tokens/s, whole system",
         "needs": ["output_tps", "items_per_s"],
         "description": "Output tokens (where answers come whole: items) per second of the whole "
-        "system against the level, with 95 % intervals.",
-        "view": chart_view(title, height, fields, x_labels=False),
+        "system against the level, with 95 % intervals. A curve that is grey and dashed, where "
+        f"there is one, is {SAID}; its knee is named.",
+        "view": chart_view(title, height, fields, x_labels=False, below=fitted_layers(height)),
     }
 
 

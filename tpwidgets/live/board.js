@@ -189,11 +189,13 @@ function isOpen(rows) {
   return drawn.length > 0 && drawn.every((row) => row.rate != null);
 }
 
-/** The ticks: what was asked for and what was measured; null keeps the chart's own. */
-function ticks(planned, rows, open) {
+/** The ticks: what was asked for, what was measured, where a fit ends; null keeps the chart's own. */
+function ticks(planned, rows, open, fit) {
   const alike = rows.filter((row) => (row.rate != null) === open);
   const measured = alike.map((row) => row.rate ?? row.concurrency);
-  const levels = new Set([...planned, ...measured].filter((x) => x > 0));
+  const fitted = fit.map(({ level }) => level);
+  const ends = fit.length ? [1, Math.ceil(Math.max(...fitted))] : [];
+  const levels = new Set([...planned, ...measured, ...ends].filter((x) => x > 0));
   return levels.size ? [...levels].sort((a, b) => a - b) : null;
 }
 
@@ -244,10 +246,14 @@ function render({ model, el }) {
     } else {
       exchange(entry, rows);
       const open = isOpen(rows);
-      const asIs = ticks(model.get("levels"), rows, open);
+      const fit = model.get("fit");
+      const asIs = ticks(model.get("levels"), rows, open, fit);
       if (asIs) set({ levels: asIs });
       const drawn = (row) => chart.needs.some((name) => row[name] != null);
       set({ rows: rows.filter((row) => drawn(row) || row.error_rate >= 1).length, whole: whole(rows), open });
+    }
+    if (chart.name === "system_tps" && differs(entry, "fit", model.get("fit"))) {
+      view.data("fit", model.get("fit").map((row) => ({ ...row })));
     }
     if (chart.card === "ttft") set(LIMITS(model.get("limits")));
     if (chart.card === "cost") set(Object.fromEntries(PRICE.map((name) => [name, model.get(name)])));
@@ -354,7 +360,7 @@ function render({ model, el }) {
   const onPrice = () => schedule(({ card }) => card === "cost", true);
   const onSetting = () => schedule(() => true, true);
   const heard = new Map([["msg:custom", onMessage], ["change:_snapshot", onSnapshot]]);
-  ["levels", "hint", "limits"].forEach((name) => heard.set(`change:${name}`, onSetting));
+  ["levels", "hint", "limits", "fit"].forEach((name) => heard.set(`change:${name}`, onSetting));
   PRICE.forEach((name) => heard.set(`change:${name}`, onPrice));
 
   resizes.observe(root);

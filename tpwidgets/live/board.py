@@ -44,11 +44,14 @@ class Board(anywidget.AnyWidget):
         What TTFT and E2E latency should stay below: ``{"ttft_p95_ms": 500}``.
     hint : str
         What an empty chart says.
+    fit : list of dict
+        A law's curve (`charts.fitted.fitted_rows`) over the throughput; set once a run has ended.
     """
 
     levels = traitlets.List(traitlets.Float()).tag(sync=True)
     limits = traitlets.Dict().tag(sync=True)
     hint = traitlets.Unicode("press Measure").tag(sync=True)
+    fit: Any = traitlets.List().tag(sync=True)
     price_basis = traitlets.Enum(["token", "hour"], PRICE["price_basis"]).tag(sync=True)
     price_input = traitlets.Float(PRICE["price_input"]).tag(sync=True)
     price_cached_input = traitlets.Float(None, allow_none=True).tag(sync=True)

@@ -10,7 +10,7 @@ squares, none below zero.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from math import inf, sqrt
+from math import ceil, inf, log, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,8 +28,8 @@ MIN_LEVELS = 4
 _TRUST = 0.01
 """No point is taken to be better known than ± 1 %: levels differ in more than chance."""
 
-_FAR = 4.0
-"""How far beyond the highest level it is asked, at most, as a factor."""
+_FAR = 2.0
+"""How far beyond the highest level the curve goes, at most, as a factor."""
 
 _VAGUE = 0.5
 """Where the interval is wider than ± 50 %, nothing is said any more."""
@@ -86,22 +86,27 @@ class Scaling:
         """Where a straight line from one user on would reach the peak; beyond, waiting grows."""
         return max(1.0, self.peak[1] / self.alone)
 
-    def curve(self, steps: int = 60) -> list[dict[str, float | bool]]:
+    def curve(self, steps: int = 40) -> list[dict[str, float | str]]:
         """Return points of the curve, evenly spaced on a logarithmic axis, while they say anything.
 
-        Keys: ``concurrency``, ``fitted``, ``fitted_lo``, ``fitted_hi`` (in `unit`), ``beyond``
-        (whether nothing was measured as high).
+        It goes from one user to twice the highest level, if it can. Keys: ``concurrency``,
+        ``fitted``, ``fitted_lo``, ``fitted_hi`` (in `unit`), ``part``: ``below``, ``between`` or
+        ``beyond`` the levels measured. Where two parts meet, each has the point.
         """
-        points: list[dict[str, float | bool]] = []
-        for at in np.geomspace(self.lowest, _FAR * self.highest, steps).tolist():
-            value, lo, hi = self.at(at)
-            beyond = at > self.highest
-            if beyond and hi - lo > 2 * _VAGUE * value:
-                break
-            points.append(
-                {"concurrency": at, "fitted": value, "fitted_lo": lo, "fitted_hi": hi,
-                 "beyond": beyond}
-            )  # fmt: skip
+        ends = {"below": (1, self.lowest), "between": (self.lowest, self.highest),
+                "beyond": (self.highest, _FAR * self.highest)}  # fmt: skip
+        whole = log(_FAR * self.highest)
+        points: list[dict[str, float | str]] = []
+        for part, (start, end) in ends.items():
+            some = 1 + ceil(steps * log(end / start) / whole)
+            for at in np.geomspace(start, end, some).tolist() if end > start else ():
+                value, lo, hi = self.at(at)
+                if part == "beyond" and hi - lo > 2 * _VAGUE * value:
+                    break
+                points.append(
+                    {"concurrency": at, "fitted": value, "fitted_lo": lo, "fitted_hi": hi,
+                     "part": part}
+                )  # fmt: skip
         return points
 
     @property
@@ -129,15 +134,20 @@ def fit(points: Iterable[Point]) -> Scaling:
     Raises
     ------
     MeasurementError
-        If there are fewer than four levels to fit, or they fit no such law.
+        If there are fewer than four levels to fit, they are rates, or they fit no such law.
     """
+    points = list(points)
+    if points and all(point.get("rate") is not None for point in points):
+        raise MeasurementError(
+            "A fitted curve is of concurrency: at a rate, throughput is what arrives."
+        )
     latest: dict[int, Point] = {}
     for point in points:
         if _usable(point):
             latest[int(measured(point, "concurrency") or 0)] = point
     if len(latest) < MIN_LEVELS:
         raise MeasurementError(
-            f"A law needs {MIN_LEVELS} levels of concurrency or more, measured in a closed loop; "
+            f"A fit needs {MIN_LEVELS} levels of concurrency or more; "
             f"there {'is' if len(latest) == 1 else 'are'} {len(latest)}."
         )
     levels = np.array(sorted(latest), dtype=float)

@@ -21,6 +21,7 @@ from . import texts
 from .cells import take_turn
 from .closing import close_all
 from .controls import Controls
+from .fitted import FittedCurve
 from .history import History
 from .machine import MachineCheck
 from .pace import Pace
@@ -84,6 +85,7 @@ class Explorer(w.VBox):
         self.board = Board(limits=_drawn(self.controls.slo.value))
         self._plan_axis()
         self._result, self._kpi = Result(), KpiLine()
+        self._fitted = FittedCurve(self.board)
         self._machine = MachineCheck(lambda: self.controls.at_once)
         self._takeaway = Takeaway(self.controls, self.board, lambda: self.run)
         self._build()
@@ -96,7 +98,7 @@ class Explorer(w.VBox):
         super().__init__(
             [
                 w.HTML(texts.STYLE), self.controls, self._bar, self._question, self._status,
-                self._tiles, self.board, self._answer, self._kpi, self._conditions,
+                self._tiles, self.board, self._fitted, self._answer, self._kpi, self._conditions,
                 self._machine, self._takeaway,
             ]
         )  # fmt: skip
@@ -331,10 +333,12 @@ class Explorer(w.VBox):
                 marks = {"run": self._history.next_name, "current": True}
                 self._marked = rows, [row | marks for row in rows]
             drawn = self._history.rows(measurement.endpoint.label, None)
+            self._fitted.tell(None)
             self.board.update(drawn + self._marked[1], measurement.timeline)
         else:
             endpoint = last.conditions["endpoint"] if last is not None else None
             self.board.update(self._history.rows(endpoint, last), self._timeline)
+            self._fitted.tell(last)
 
     def _explain(self, run: Run) -> None:
         newest = self._measurement.run if self._measurement is not None else run
