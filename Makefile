@@ -23,4 +23,4 @@ screenshot: .venv/test.stamp
 	TPWIDGETS_README_PICTURE=docs/explorer.png .venv/bin/pytest tests/test_explorer_lab.py -k first_look
 
 clean:
-	rm -rf .venv .venv-3.*
+	rm -rf .venv
