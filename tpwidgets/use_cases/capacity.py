@@ -90,7 +90,8 @@ def simulate(
     part = rng.random(count).tolist()  # of a step, which the first token waits for
     first_s, ended_s = [0.0] * count, [0.0] * count
     load, done, since = [0] * replicas, [0.0] * replicas, [0.0] * replicas
-    reading_until, version = [0.0] * replicas, [0] * replicas
+    version, begins = [0] * replicas, [0.0] * replicas  # when the next step with prompts begins
+    joining: list[list[int]] = [[] for _ in range(replicas)]  # whose prompts that step reads
     serving: list[list[tuple[float, int]]] = [[] for _ in range(replicas)]
     events: list[tuple[float, int, int]] = []  # when a replica's next request ends
     waiting: deque[int] = deque()
@@ -105,12 +106,21 @@ def simulate(
             left = max(0.0, serving[r][0][0] - done[r])
             heappush(events, (now + left * e2e_s[load[r]], version[r], r))
 
+    def read(r: int) -> float:
+        """Read the prompts of a step, which get their first tokens together, when it ends."""
+        others_s = max(0, len(joining[r]) - 1) * curve.prompt_s
+        for i in joining[r]:
+            first_s[i] = begins[r] + others_s + alone_s[i] + longer_s[load[r]]
+        ends = begins[r] + len(joining[r]) * curve.prompt_s
+        joining[r].clear()
+        return ends
+
     def begin(i: int, r: int, now: float) -> None:
-        begun = max(now, reading_until[r])
-        reading_until[r] = begun + curve.prompt_s
+        if now >= begins[r]:
+            ends = read(r)
+            begins[r] = ends if ends > now else now + part[i] * step_s[load[r]]
         load[r] += 1
-        joined_s = part[i] * step_s[load[r] - 1] + longer_s[load[r]]
-        first_s[i] = begun + alone_s[i] + joined_s
+        joining[r].append(i)
         heappush(serving[r], (done[r] + work[i], i))
 
     arrivals = at_s.tolist()
@@ -135,8 +145,10 @@ def simulate(
         if waiting:
             begin(waiting.popleft(), r, now)
         next_end(r, now)
+    for r in range(replicas):
+        read(r)
     e2e = np.array(ended_s) - at_s
-    ttft = np.minimum(np.array(first_s) - at_s, e2e)
+    ttft = np.minimum(curve.doubt * (np.array(first_s) - at_s), e2e)
     tpot = (e2e - ttft) / max(1.0, curve.output_tokens - 1)
     return Outcome(at_s, 1000 * ttft, 1000 * e2e, 1000 * tpot)
 
@@ -217,6 +229,12 @@ class Capacity:
         middle = float(np.median([figure(self.middle, seed) for seed in seeds]))
         others = [figure(curve, seed) for curve in (self.fast, self.slow) for seed in seeds]
         return Between(middle, min(middle, *others), max(middle, *others))
+
+    def percentile(self, name: str, at_s: Floats) -> Between:
+        """Return a percentile, ms (`Outcome.percentile_ms`), of requests that arrive so."""
+        return self._each(
+            lambda curve, seed: simulate(curve, at_s, seed=seed).percentile_ms(name), seeds=(0,)
+        )
 
     def time_for(self, count: int, replicas: int = 1) -> Between:
         """Return how long a job of `count` requests takes, in s, shared evenly by replicas."""
