@@ -9,6 +9,7 @@ import pytest
 from browser import NoBrowserError, find_chromium, launch, need
 from certificates import certificate as certificate
 from real_model import llama as llama
+from walked import ends as ends
 
 if TYPE_CHECKING:
     from lab import Lab, LabPage

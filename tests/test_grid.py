@@ -2,19 +2,20 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import vl_convert
-from virtual import steady_run
+from walked import Ends, Measured
 
 import tpwidgets as tp
+from tpwidgets import cli
 from tpwidgets.charts.heatmap import curves_spec, heatmap_spec
 from tpwidgets.errors import EndpointError
-from tpwidgets.measuring import grid as grid_module
+from tpwidgets.measuring import sweeping
 from tpwidgets.measuring.grid import Grid
 from tpwidgets.measuring.politeness import MAX_TOKENS, NotConfirmed
-from tpwidgets.run import Run
 
 AXES = {"prompt_tokens_asked": (128, 512), "concurrency": (1, 4)}
 
@@ -113,86 +114,114 @@ def test_the_sum_is_asked_for_once() -> None:
     """Each of the runs alone would be sent unasked."""
     asked = {"prompt_tokens": (10_000, 20_000), "concurrency": 4, "requests": 40}
     for prompt in asked["prompt_tokens"]:  # type: ignore[attr-defined]
-        alone = grid_module.Workload.of(prompt, 64)
-        load = grid_module.load_of(4, None, "poisson", None, 40, None)
+        alone = sweeping.Workload.of(prompt, 64)
+        load = sweeping.load_of(4, None, "poisson", None, 40, None)
         assert 44 * alone.prompt_tokens < MAX_TOKENS
-        grid_module.ask_first(tp.Endpoint("https://api.example.com/v1"), alone, load)
+        sweeping.ask_first(tp.Endpoint("https://api.example.com/v1"), alone, load)
     with pytest.raises(NotConfirmed, match=r"This sends at least 1\.33 M tokens") as question:
         tp.sweep("https://api.example.com/v1", **asked)
     assert question.value.sent.requests == 2 * 44
 
 
-@pytest.fixture
-def ends(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """How the runs of a sweep end, one after the other; what was asked for stands there after."""
-    given: list[Any] = []
-    asked: list[dict[str, Any]] = []
-
-    class Measured:
-        cut_short = ""
-
-        class progress:
-            text = "stopped"
-
-    def start(endpoint: str, **settings: Any) -> Measured:
-        asked.append(settings)
-        measured = Measured()
-        if given and isinstance(given[0], str):
-            measured.cut_short = given.pop(0)
-        return measured
-
-    def waited(measurement: Measured, progress: bool | None, which: str) -> Run:
-        end = given.pop(0) if given else "done"
-        if isinstance(end, BaseException):
-            raise end
-        run = steady_run({1: 0.5}, asked[-1]["prompt_tokens"], 16)
-        run.conditions |= {"spent_usd": 0.25, "tokens_used": 400}
-        run.state = "stopped" if end is KeyboardInterrupt else "done"
-        return run
-
-    start.__signature__ = grid_module.inspect.signature(grid_module.start)  # type: ignore[attr-defined]
-    monkeypatch.setattr(grid_module, "start", start)
-    monkeypatch.setattr(grid_module, "waited", waited)
-    given.append(asked)
-    return given
-
-
-def swept(ends: list[Any], *these: Any, **settings: Any) -> tuple[Grid, list[dict[str, Any]]]:
-    asked, ends[:] = ends[0], these
-    grid = tp.sweep("http://127.0.0.1:1/v1", prompt_tokens=(8, 16, 32), concurrency=1, **settings)
-    return grid, asked
+def swept(ends: Ends, *these: Any, **settings: Any) -> Grid:
+    ends.coming[:] = these
+    return tp.sweep(
+        "http://127.0.0.1:1/v1", prompt_tokens=(8, 16, 32), concurrency=(1, 4), **settings
+    )
 
 
 @pytest.mark.quick
-def test_what_was_measured_is_kept(ends: list[Any]) -> None:
-    too_long = EndpointError("the context is too short", "context")
-    grid, asked = swept(ends, None, too_long)
+def test_what_was_measured_is_kept(ends: Ends) -> None:
+    grid = swept(ends, None, EndpointError("the context is too short", "context"))
     assert [run.conditions["prompt_tokens_asked"] for run in grid.runs] == [8, 32]
-    assert grid.notes == ["prompt_tokens 16: the context is too short"]
-    assert [settings["concurrency"] for settings in asked] == [(1,)] * 3
+    assert grid.notes == ["prompt 16 tokens: the context is too short"]
+    assert [settings["concurrency"] for settings in ends.asked] == [(1, 4)] * 3
+    drawn = grid.picture("output_tps")
+    cells = {row["said"] for row in drawn["data"]["values"] if row["prompt_tokens_asked"] == 16}
+    assert cells == {"failed"}
+    assert sum("not measured: the context is too short" in text for text in told(drawn)) == 2
+    page = grid._repr_html_()
+    assert page.count("<tr") == 5
+    assert "prompt 16 tokens: the context is too short" in page
+    assert page.count("conditions: ") == 2
 
 
 @pytest.mark.quick
-def test_an_interrupt_ends_the_sweep(ends: list[Any]) -> None:
-    grid, asked = swept(ends, None, KeyboardInterrupt)
-    assert (len(grid.runs), len(asked)) == (2, 2)
-    assert grid.notes == ["stopped, in run 2 of 3"]
+def test_a_prompt_that_was_shortened_passes_for_no_other(ends: Ends) -> None:
+    """A single run is measured at what fits, and says so."""
+    ends.coming[:] = [None, 16, None]
+    sweep = tp.start_sweep(
+        "http://127.0.0.1:1/v1", prompt_tokens=(8, 32, 12), output_tokens=16, concurrency=(1, 4)
+    )
+    ends.begun(2).walk(1)
+    grid = sweep.wait(30)
+    assert [run.conditions["prompt_tokens_asked"] for run in grid.runs] == [8, 12]
+    why = "too long for the model's context: prompt 16 tokens, output 16 tokens would fit"
+    assert grid.failed == [{"prompt_tokens_asked": 32, "why": why}]
+    assert sweep.progress.state == "done"
 
 
 @pytest.mark.quick
-def test_the_spend_limit_is_for_the_sum(ends: list[Any]) -> None:
+def test_a_sweep_tells_which_cell_is_measured_and_what_there_is(ends: Ends) -> None:
+    ends.coming[:] = [None, Measured.waits]
+    told: list[tuple[str, float]] = []
+    sweep = tp.start_sweep(
+        "http://127.0.0.1:1/v1", prompt_tokens=(512, 1024, 2048), concurrency=(1, 4)
+    )
+    sweep.on_update(lambda sweep: told.append((sweep.progress.text, sweep.progress.fraction)))
+    second = ends.begun(2)
+    second.walk(1)
+    assert told[-1] == ("3 of 6: prompt 1,024 tokens, 1 concurrent, about 10 s left", 1 / 3)
+    second.walk(2)
+    assert told[-1] == ("4 of 6: prompt 1,024 tokens, 4 concurrent, about 10 s left", 0.5)
+    assert [run.conditions["prompt_tokens_asked"] for run in sweep.grid.runs] == [512, 1024]
+    assert len(sweep.grid.rows) == 3, "the level under way is none that was measured"
+    sweep.price = tp.Price.per_hour(1)
+    assert not sweep.done
+    sweep.stop()
+    grid = sweep.wait(30)
+    assert (sweep.done, sweep.progress.state, len(ends.asked)) == (True, "stopped", 2)
+    assert sweep.progress.text.endswith("measured; stopped, in run 2 of 3")
+    assert grid.price == tp.Price.per_hour(1)
+    assert grid.state == "stopped"
+
+
+@pytest.mark.quick
+def test_the_spend_limits_are_for_the_sum(ends: Ends) -> None:
     limits = {"spend_limit_usd": 0.5, "token_limit": 1000}
-    grid, asked = swept(ends, None, "Stopped at the spend limit", None, **limits)
-    assert [settings["spend_limit_usd"] for settings in asked] == [0.5, 0.25]
-    assert [settings["token_limit"] for settings in asked] == [1000, 600]
+    grid = swept(ends, None, "Stopped at the spend limit", None, **limits)
+    assert [settings["spend_limit_usd"] for settings in ends.asked] == [0.5, 0.25]
+    assert [settings["token_limit"] for settings in ends.asked] == [1000, 900]
     assert grid.notes == ["Stopped at the spend limit, in run 2 of 3"]
 
 
 @pytest.mark.quick
-def test_where_nothing_could_be_measured_the_first_reason_is_told(ends: list[Any]) -> None:
+def test_where_nothing_could_be_measured_the_first_reason_is_told(ends: Ends) -> None:
     reasons = [EndpointError(f"no {number}", "unreachable") for number in (1, 2, 3)]
     with pytest.raises(EndpointError, match="no 1"):
         swept(ends, *reasons)
+
+
+@pytest.mark.quick
+def test_a_terminal_measures_lengths_too(
+    ends: Ends, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    path = tmp_path / "sweep.zip"
+    command = ["measure", "http://127.0.0.1:9", "--prompt-tokens", "8,1024", "--concurrency", "1,4"]
+    assert cli.main([*command, "--save", str(path)]) == 0
+    heads, *lines = capsys.readouterr().out.splitlines()
+    assert heads.split()[:3] == ["prompt", "tokens", "concurrency"]
+    assert [line.split()[:2] for line in lines[:4]] == [
+        ["8", "1"], ["8", "4"], ["1,024", "1"], ["1,024", "4"],
+    ]  # fmt: skip
+    assert lines[4].startswith("prompt 8 tokens: At 4 concurrent: ")
+    assert len(Grid.load(path).runs) == 2
+    assert cli.main([*command, "--report", "page.html"]) == 1
+    assert cli.main(["measure", "http://127.0.0.1:9", "--prompt-tokens", "many"]) == 1
+    said = capsys.readouterr().err
+    assert "--report is of one run" in said
+    assert "prompt_tokens 'many' is not understood" in said
 
 
 def test_a_real_sweep_becomes_a_table_a_map_and_a_file(
@@ -213,8 +242,8 @@ def test_a_real_sweep_becomes_a_table_a_map_and_a_file(
     assert grid.axes == {"prompt_tokens": (32, 64), "concurrency": (1, 2)}
     assert "prompt_tokens 32, 64 × concurrency 1, 2" in repr(grid)
     page = grid._repr_html_()
-    assert page.count("<table") >= 2
-    assert "prompt_tokens 64" in page
+    assert page.count("<table") == 1
+    assert "prompt 64 tokens: conditions: " in page
     back = Grid.load(grid.save(tmp_path / "sweep.zip"))
     assert back.rows == grid.rows
     assert back.axes == grid.axes

@@ -25,7 +25,8 @@ _HOME = {
     "self_check": "selfcheck",
     "simulate": "simulator",
     "start": "measuring.api",
-    "sweep": "measuring.grid",
+    "start_sweep": "measuring.sweeping",
+    "sweep": "measuring.sweeping",
     "use_case": "use_cases.presets",
     "EndpointError": "errors",
     "MeasurementError": "errors",
@@ -47,9 +48,10 @@ if TYPE_CHECKING:
     from .measuring.api import measure as measure
     from .measuring.api import start as start
     from .measuring.grid import Grid as Grid
-    from .measuring.grid import sweep as sweep
     from .measuring.measurement import Measurement as Measurement
     from .measuring.repeats import pool as pool
+    from .measuring.sweeping import start_sweep as start_sweep
+    from .measuring.sweeping import sweep as sweep
     from .nesting import run_sync as run_sync
     from .run import Run as Run
     from .selfcheck import self_check as self_check

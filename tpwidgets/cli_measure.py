@@ -9,12 +9,14 @@ from .cost.price import Price
 from .endpoints.keys import Key
 from .endpoints.typed import read_fields, read_headers
 from .errors import SettingsError, TpwidgetsError
+from .measuring.grid import Grid
 from .measuring.politeness import NotConfirmed
 from .protocols import PROTOCOLS
+from .run import Run
 from .workload.rates import ARRIVALS
 
 if TYPE_CHECKING:
-    from .run import Run
+    from collections.abc import Callable
 
 
 def add_measure(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -33,8 +35,10 @@ def add_measure(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="of --rate: how they are distributed (default: poisson)")  # fmt: skip
     add("--burstiness", type=float, metavar="SHAPE",
         help="of gamma arrivals; below 1: in bursts (default: 0.5)")  # fmt: skip
-    add("--prompt-tokens", type=int, default=256, help="as the server counts (default: 256)")
-    add("--output-tokens", type=int, default=64, help="asked for (default: 64)")
+    add("--prompt-tokens", default="256", metavar="N",
+        help='as the server counts (default: 256); several, "256,1024,4096" or "256-4096", are '
+        "measured one after the other; so are those of --output-tokens and --batch")  # fmt: skip
+    add("--output-tokens", default="64", metavar="N", help="asked for (default: 64)")
     add("--requests", type=int, help="to count per level (default: until precise enough)")
     add("--seconds", type=float, help="to count per level")
     add("--precision", type=float, metavar="PERCENT",
@@ -45,7 +49,7 @@ def add_measure(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     add("--timeout", type=float, default=60.0, dest="timeout_s", metavar="SECONDS",
         help="give up on a request after so long without a token (default: 60)")  # fmt: skip
     add("--protocol", help=f"{', '.join(PROTOCOLS)} (default: found out)")
-    add("--batch", type=int, default=1, help="items per request (default: 1)")
+    add("--batch", default="1", metavar="N", help="items per request (default: 1)")
     add("--shared-prefix-tokens", type=int, default=0, metavar="N",
         help="let all prompts begin with the same N tokens (default: 0)")  # fmt: skip
     add("--header", action="append", default=[], metavar="NAME:VALUE", dest="headers",
@@ -65,7 +69,9 @@ def add_measure(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
         help="stop before more tokens are used, of prompts and answers together")  # fmt: skip
     add("--yes", action="store_true", dest="confirm",
         help="don't ask before much is sent to someone else's server")  # fmt: skip
-    add("--save", type=Path, metavar="FILE", help="save the run; tpwidgets.load reads it")
+    add("--save", type=Path, metavar="FILE",
+        help="save the run; tpwidgets.load reads it, and tpwidgets.Grid.load one of several "
+        "lengths")  # fmt: skip
     add("--csv", type=Path, metavar="FILE", help="write the table of operating points")
     add("--report", type=Path, metavar="FILE",
         help="write an HTML page for those who decide, its data within")  # fmt: skip
@@ -75,6 +81,7 @@ def add_measure(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def measure(args: argparse.Namespace) -> int:
     """Measure, print the table, the answer and the conditions."""
     from .measuring.api import measure as run_measurement
+    from .measuring.sweeping import Plan, sweep
 
     names = ("model", "concurrency", "rate", "arrivals", "burstiness", "prompt_tokens",
              "output_tokens", "requests", "seconds", "timeout_s", "protocol", "batch",
@@ -91,18 +98,23 @@ def measure(args: argparse.Namespace) -> int:
         settings["extra_body"] = read_fields(args.extra_body or "") or None
         price = _price(args)
         settings |= {"key": _key(args), "price": price}
+        plan = Plan.of(settings)
+        several = len(plan.workloads) > 1
+        if several and args.report:
+            raise SettingsError("--report is of one run: give one prompt and output length.")
+        run_these: Callable[..., Run | Grid] = sweep if several else run_measurement
         try:
-            run = run_measurement(args.endpoint, **settings)
+            run = run_these(args.endpoint, **plan.asked)
         except NotConfirmed as big:
             _ask(big)
-            run = run_measurement(args.endpoint, **settings | {"confirm": True})
+            run = run_these(args.endpoint, **plan.asked | {"confirm": True})
         _print(run)
         if args.save:
             print(f"Saved {run.save(args.save)}")
         if args.csv:
             run.points.to_csv(args.csv, index=False)
             print(f"Wrote {args.csv}")
-        if args.report:
+        if args.report and isinstance(run, Run):
             print(f"Wrote {run.report(args.report)}")
     except (TpwidgetsError, OSError) as error:
         print(f"tpwidgets: {error}", file=sys.stderr)
@@ -148,11 +160,11 @@ def _price(args: argparse.Namespace) -> Price | None:
     return None
 
 
-def _print(run: "Run") -> None:
+def _print(run: Run | Grid) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from .report.static import notes, table
+    from .report.static import grid_answers, grid_conditions, grid_notes, notes, table
 
     heads, rows = table(run)
     grid = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
@@ -162,5 +174,9 @@ def _print(run: "Run") -> None:
         grid.add_row(*row)
     console = Console()
     console.print(grid)
-    for line in (run.answer(), f"conditions: {run.conditions_line}", *notes(run)):
+    if isinstance(run, Grid):
+        lines = [*grid_answers(run), *grid_conditions(run), *grid_notes(run)]
+    else:
+        lines = [run.answer(), f"conditions: {run.conditions_line}", *notes(run)]
+    for line in lines:
         console.print(line, markup=False, highlight=False)

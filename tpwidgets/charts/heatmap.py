@@ -47,10 +47,12 @@ _DARK = 0.55
 """From so far along the scale on, what is written in a cell is white."""
 
 
-def heatmap(rows: Sequence[Row], axes: Axes, value: str, title: str = "") -> "alt.LayerChart":
+def heatmap(
+    rows: Sequence[Row], axes: Axes, value: str, title: str = "", failed: Sequence[Row] = ()
+) -> "alt.LayerChart":
     """Draw the map as an Altair chart; see `Grid.heatmap`."""
     chart: alt.LayerChart = as_altair(
-        heatmap_spec(rows, axes, value, title), "LayerChart", f"Heat map: {value}"
+        heatmap_spec(rows, axes, value, title, failed), "LayerChart", f"Heat map: {value}"
     )
     return chart
 
@@ -63,7 +65,9 @@ def curves(rows: Sequence[Row], axes: Axes, value: str, title: str = "") -> "alt
     return chart
 
 
-def heatmap_spec(rows: Sequence[Row], axes: Axes, value: str, title: str = "") -> Spec:
+def heatmap_spec(
+    rows: Sequence[Row], axes: Axes, value: str, title: str = "", failed: Sequence[Row] = ()
+) -> Spec:
     """Return the map as a plain specification.
 
     The value stands in each cell, whose blue is the darker the larger it is: hues tell nothing.
@@ -79,6 +83,8 @@ def heatmap_spec(rows: Sequence[Row], axes: Axes, value: str, title: str = "") -
         The column that is drawn.
     title : str
         Stands above; what the marks mean stands below it.
+    failed : sequence of dict
+        What could not be measured, as columns of `axes`, and ``why``: the cell tells it.
 
     Raises
     ------
@@ -86,7 +92,7 @@ def heatmap_spec(rows: Sequence[Row], axes: Axes, value: str, title: str = "") -
         If no row has such a column of numbers.
     """
     right, up = axes
-    cells, log = _cells(rows, axes, value)
+    cells, log = _cells(rows, axes, value, failed)
     x, y = (
         {
             "field": column, "type": "ordinal", "scale": {"domain": values},
@@ -204,9 +210,11 @@ def curves_spec(rows: Sequence[Row], axes: Axes, value: str, title: str = "") ->
     }
 
 
-def _cells(rows: Sequence[Row], axes: Axes, value: str) -> tuple[list[dict[str, Any]], bool]:
+def _cells(
+    rows: Sequence[Row], axes: Axes, value: str, failed: Sequence[Row] = ()
+) -> tuple[list[dict[str, Any]], bool]:
     """Return what is known of each cell, and whether values lie far apart."""
-    if value not in COLUMNS and not any(value in row for row in rows):
+    if value not in _NAMES and value not in COLUMNS and not any(value in row for row in rows):
         raise SettingsError(
             f"{value!r} is no column of the points: see tpwidgets.metrics.points.COLUMNS."
         )
@@ -221,9 +229,11 @@ def _cells(rows: Sequence[Row], axes: Axes, value: str) -> tuple[list[dict[str, 
         told = {name: row.get(name) for name in _KEPT}
         few = p in PERCENTILES and not firm(int(measured(row, "n") or 0), PERCENTILES[p or ""])
         ends = {end: measured(row, f"{value}_{end}") for end in ("lo", "hi")}
+        why = "" if row else _why(failed, {right: at[0], up: at[1]})
+        text = "failed" if why else _written(value, v)
         cells.append(
-            {right: at[0], up: at[1], "v": v, "said": _written(value, v), "series": p, **ends}
-            | {"measured": bool(row), "firm": not few, **told}
+            {right: at[0], up: at[1], "v": v, "said": text, "series": p, **ends}
+            | {"measured": bool(row), "why": why, "firm": not few, **told}
         )
     values = [cell["v"] for cell in cells if cell["v"] is not None]
     log = bool(values) and min(values) > 0 and max(values) > _LOG_FROM * min(values)
@@ -231,6 +241,14 @@ def _cells(rows: Sequence[Row], axes: Axes, value: str) -> tuple[list[dict[str, 
         far = _far(cell["v"], values, log)
         cell["ink"] = "#374151" if far is None or far < _DARK else "white"
     return cells, log
+
+
+def _why(failed: Sequence[Row], at: Row) -> str:
+    """Return why a cell could not be measured; "" if nothing is known of it."""
+    for row in failed:
+        if all(row.get(column, value) == value for column, value in at.items()):
+            return str(row["why"])
+    return ""
 
 
 def _far(v: float | None, values: Sequence[float], log: bool) -> float | None:
@@ -262,7 +280,8 @@ def _looks(value: str, axes: Axes) -> list[Spec]:
         "tell at": where,
         "tell value": f"'{_named(value)}: ' + datum.said"
         f" + (isValid(datum.lo) && isValid(datum.hi) ? {interval} : '')",
-        "tell state": f"datum.measured ? ({state_told()}) : 'not measured'",
+        "tell state": f"datum.measured ? ({state_told()}) : 'not measured' + (datum.why ?"
+        " ': ' + datum.why : '')",
         "tell requests": f"{number('n')} + ', failed ' + {number('n_failed')}",
         "tell limits": "!isValid(datum.limits_hold) ? 'none set' : datum.limits_hold ? 'kept'"
         " : 'broken: ' + datum.limits_note",

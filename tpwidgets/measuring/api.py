@@ -20,6 +20,8 @@ from .politeness import ask_first, restrained
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from .progress import Found, UnderWay
+
 
 def start(
     endpoint: "str | Endpoint",
@@ -173,12 +175,12 @@ def measure(endpoint: "str | Endpoint", *, progress: bool | None = None, **setti
     return waited(start(endpoint, **settings), progress)
 
 
-def waited(measurement: Measurement, progress: bool | None, which: str = "") -> Run:
-    """Show how far a measurement is until it has ended, or is interrupted; return its run."""
+def waited(measurement: "UnderWay[Found]", progress: bool | None) -> "Found":
+    """Show how far it is until it has ended, or is interrupted; return what there is."""
     from .progress import shown
 
     try:
-        with shown(measurement, progress, which):
+        with shown(measurement, progress):
             return measurement.wait()
     except KeyboardInterrupt:
         measurement.stop()

@@ -1,41 +1,40 @@
-"""sweep: over prompt length, output length or batch, beside the load's levels; a run for each."""
+"""Grid: what a sweep over prompt length, output length or batch measured."""
 
-import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from itertools import product
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cost.price import Price
-from ..endpoints.endpoint import Endpoint, resolve
-from ..errors import SettingsError, TpwidgetsError, refuse_unknown
-from ..run import Run, escape
-from ..words import level
-from ..workload.loads import Load, levels
-from ..workload.prompts import MAX_BATCH, MAX_TOKENS, Workload
-from ..workload.rates import OpenLoad, load_of
-from .api import SETTINGS, start, waited
-from .politeness import ask_first
+from ..errors import SettingsError
+from ..run import Run
 
 if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
-Row = dict[str, Any]
+    from ..metrics.slo import Limits
 
-SHAPES = {"prompt_tokens": MAX_TOKENS, "output_tokens": MAX_TOKENS, "batch": MAX_BATCH}
-"""What runs may differ in beside the load's levels, and the most that each may be."""
+Row = dict[str, Any]
 
 COLUMNS = {
     "prompt_tokens": ("prompt_tokens_asked", "prompt_tokens_asked"),
     "output_tokens": ("output_tokens_asked", "output_tokens_asked"),
     "batch": ("batch", "items_per_request"),
 }
-"""What these are called in `Grid.points`, and in a run's conditions."""
+"""What runs may differ in beside the load's levels: what it is called in `Grid.points`, and in a
+run's conditions."""
 
-_SPENT = {"spend_limit_usd": "spent_usd", "token_limit": "tokens_used"}
-"""The limits that are for all runs together, and what a run's conditions call what it took."""
+_SAID = {
+    "prompt_tokens": "prompt {:,} tokens",
+    "output_tokens": "output {:,} tokens",
+    "batch": "{:,} items per request",
+}
+
+
+def said(shape: Mapping[str, Any]) -> str:
+    """Write what requests are like: ``prompt 1,024 tokens, output 64 tokens``."""
+    return ", ".join(_SAID[name].format(value) for name, value in shape.items())
 
 
 @dataclass(eq=False)
@@ -50,16 +49,19 @@ class Grid:
         What was asked for, all of it: ``{"prompt_tokens": (128, 512), "concurrency": (1, 4)}``.
     notes : list of str
         What was not measured, and why.
+    failed : list of dict
+        What could not be measured, as columns of `points`, and ``why``.
     """
 
     runs: list[Run] = field(repr=False)
     axes: dict[str, tuple[float, ...]]
     notes: list[str] = field(default_factory=list)
+    failed: list[Row] = field(default_factory=list, repr=False)
 
     @property
     def rows(self) -> list[Row]:
         """The operating points of all runs as plain dicts; `points` is the same as a table."""
-        return [_asked(run) | row for run in self.runs for row in run.rows]
+        return [asked(run) | row for run in self.runs for row in run.rows]
 
     @property
     def points(self) -> "pd.DataFrame":
@@ -90,7 +92,7 @@ class Grid:
         """
         from ..charts.heatmap import heatmap
 
-        return heatmap(self._priced(value, price), self._drawn, value, self.title)
+        return heatmap(self._priced(value, price), self._drawn, value, self.title, self.failed)
 
     def chart(self, value: str = "ttft_p50_ms", price: Price | None = None) -> "alt.LayerChart":
         """Draw a column against what was varied, a line for each level, as an Altair chart.
@@ -100,6 +102,28 @@ class Grid:
         from ..charts.heatmap import curves
 
         return curves(self._priced(value, price), self._drawn, value, self.title)
+
+    def picture(self, value: str = "output_tps", price: Price | None = None) -> dict[str, Any]:
+        """Return the map as a Vega-Lite specification; the curve where but one thing varies.
+
+        Takes what `heatmap` takes, and raises what it raises.
+        """
+        from ..charts.heatmap import curves_spec, heatmap_spec
+
+        rows = self._priced(value, price)
+        if sum(len(values) > 1 for values in self.axes.values()) > 1:
+            return heatmap_spec(rows, self._drawn, value, self.title, self.failed)
+        return curves_spec(rows, self._drawn, value, self.title)
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """What the runs differ in: ``prompt_tokens``, ``output_tokens``, ``batch``."""
+        return tuple(name for name in self.axes if name in COLUMNS)
+
+    def shape(self, run: Run) -> str:
+        """Write what tells a run from the others: ``prompt 1,024 tokens``."""
+        found = asked(run)
+        return said({name: found[COLUMNS[name][0]] for name in self.varied})
 
     @property
     def _drawn(self) -> dict[str, tuple[float, ...]]:
@@ -123,14 +147,19 @@ class Grid:
             chosen = price or run.price
             if chosen is None:
                 raise SettingsError(f"{value} needs a price: give one, or measure with one.")
-            found += [_asked(run) | row for row in cost_rows(run.rows, chosen)]
+            found += [asked(run) | row for row in cost_rows(run.rows, chosen)]
         return found
+
+    def with_limits(self, limits: "Limits | Mapping[str, float] | None") -> "Grid":
+        """Return the same grid, judged by other limits; see `Run.with_limits`."""
+        return replace(self, runs=[run.with_limits(limits) for run in self.runs])
 
     def save(self, path: str | Path) -> Path:
         """Save all runs to one zip file; `Grid.load` reads it back."""
         from ..store import save_all
 
-        return save_all(self.runs, {"axes": self.axes, "notes": self.notes}, path)
+        about = {"axes": self.axes, "notes": self.notes, "failed": self.failed}
+        return save_all(self.runs, about, path)
 
     @classmethod
     def load(cls, path: str | Path) -> "Grid":
@@ -144,7 +173,23 @@ class Grid:
         from ..store import load_all
 
         runs, about = load_all(path)
-        return cls(runs, {k: tuple(v) for k, v in about["axes"].items()}, about["notes"])
+        axes = {name: tuple(values) for name, values in about["axes"].items()}
+        return cls(runs, axes, about["notes"], about.get("failed", []))
+
+    @property
+    def state(self) -> str:
+        """``stopped`` if a run was; else ``done``, be it that something could not be measured."""
+        return "stopped" if any(run.state == "stopped" for run in self.runs) else "done"
+
+    @property
+    def price(self) -> Price | None:
+        """The price that the runs have."""
+        return self.runs[0].price if self.runs else None
+
+    @property
+    def limits(self) -> "Limits | None":
+        """What the runs are judged by."""
+        return self.runs[0].limits if self.runs else None
 
     @property
     def title(self) -> str:
@@ -160,108 +205,11 @@ class Grid:
         return f"<Grid of {axes}: {self.title}; {len(self.runs)} runs, {n:,} requests>"
 
     def _repr_html_(self) -> str:
-        from ..report.static import tables_html
+        from ..report.static import grid_html
 
-        page = "".join(f"<li>{escape(note)}</li>" for note in self.notes)
-        for run in self.runs:
-            shape = {name: _asked(run)[COLUMNS[name][0]] for name in self.axes if name in SHAPES}
-            page += f"<p><b>{escape(_said(shape))}</b></p>{tables_html(run)}"
-        return page
+        return grid_html(self)
 
 
-def sweep(endpoint: "str | Endpoint", *, progress: bool | None = None, **settings: Any) -> Grid:
-    """Measure a run for each of several prompt lengths, output lengths or batches.
-
-    Takes what `measure` takes, where `prompt_tokens`, `output_tokens` and `batch` may each be
-    several: ``(128, 512, 2048)`` or ``"128-2048"`` (128, 256 … 2048). Two things may vary, the
-    load's levels being one. Interrupting it returns what there is. More than is sent unasked to
-    someone else's server has to be confirmed once, for all runs; `spend_limit_usd` and
-    `token_limit` are for all too.
-
-    Raises
-    ------
-    SettingsError
-        If a setting is refused, or more than two things vary. Nothing was sent then.
-    EndpointError, MeasurementError
-        If no run could be measured; where only some could not, `Grid.notes` tell why.
-    """
-    load, axes = _planned(endpoint, settings)
-    shapes = [dict(zip(axes, values, strict=False)) for values in product(*_shapes_of(axes))]
-    grid = Grid([], axes)
-    left = {name: settings[name] for name in _SPENT if settings.get(name) is not None}
-    refused: TpwidgetsError | None = None
-    for number, shape in enumerate(shapes, 1):
-        try:
-            measurement = start(endpoint, **settings | left | shape)
-            run = waited(measurement, progress, f"run {number} of {len(shapes)}: ")
-        except KeyboardInterrupt:
-            grid.notes.append(f"stopped before run {number} of {len(shapes)}")
-            break
-        except TpwidgetsError as error:
-            if isinstance(error, SettingsError) and number == 1:
-                raise
-            grid.notes.append(f"{_said(shape)}: {error}")
-            refused = refused or error
-            continue
-        grid.runs.append(run)
-        for name in left:
-            left[name] -= run.conditions.get(_SPENT[name], 0)
-        if run.state == "stopped" or measurement.cut_short:
-            ended = measurement.cut_short or measurement.progress.text
-            grid.notes.append(f"{ended}, in run {number} of {len(shapes)}")
-            break
-    if not grid.runs and refused is not None:
-        raise refused
-    if load.auto:
-        found = {level(row) for run in grid.runs for row in run.rows}
-        axes[load.axis] = tuple(sorted(found))
-    return grid
-
-
-def _planned(
-    endpoint: "str | Endpoint", settings: dict[str, Any]
-) -> tuple[Load | OpenLoad, dict[str, tuple[float, ...]]]:
-    """Check the settings; return the load, and what varies: shapes first, then the load's levels.
-
-    Settings of a shape that does not vary become plain numbers.
-    """
-    refuse_unknown(settings.keys() - set(SETTINGS), SETTINGS, "sweep()")
-    bound = inspect.signature(start).bind(endpoint, **settings)
-    bound.apply_defaults()
-    given = bound.arguments
-    several = {name: levels(given[name], name, most) for name, most in SHAPES.items()}
-    settings |= {name: values[0] for name, values in several.items() if len(values) == 1}
-    varying: dict[str, tuple[float, ...]] = {n: v for n, v in several.items() if len(v) > 1}
-    load = load_of(*(given[name] for name in _LOAD))
-    if not load.auto:  # an iterator is used up by now
-        settings[load.axis] = load.levels
-    names = [*varying, *([load.axis] if len(load.levels) > 1 else [])]
-    if len(names) > 2:
-        raise SettingsError(
-            f"{', '.join(names[:-1])} and {names[-1]} all vary: a sweep is over one or two things. "
-            f"Give one value for {names[-1]}, say."
-        )
-    workloads = [
-        Workload.of(prompt, output, batch, given["shared_prefix_tokens"])
-        for prompt, output, batch in product(*several.values())
-    ]
-    if not given["confirm"]:
-        target = resolve(endpoint, model=given["model"], protocol=given["protocol"])
-        ask_first(target, workloads, load, given["price"], given["token_limit"])
-    return load, varying | {load.axis: load.levels}
-
-
-_LOAD = "concurrency", "rate", "arrivals", "burstiness", "requests", "seconds", "precision"
-
-
-def _shapes_of(axes: Mapping[str, tuple[float, ...]]) -> list[tuple[float, ...]]:
-    return [values for name, values in axes.items() if name in SHAPES]
-
-
-def _asked(run: Run) -> Row:
+def asked(run: Run) -> Row:
     """Return what a run's requests were asked to be like, by the columns of `Grid.points`."""
     return {column: run.conditions.get(name) for column, name in COLUMNS.values()}
-
-
-def _said(shape: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in shape.items()) or "as asked"

@@ -2,19 +2,43 @@
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from ..words import count, duration
 
 if TYPE_CHECKING:
-    from .measurement import Measurement
+    from .measurement import Progress as Where
+    from .meter import Live
+
+Found = TypeVar("Found", covariant=True)
 
 
-def summary(measurement: "Measurement") -> str:
+class UnderWay(Protocol[Found]):
+    """A measurement or a sweep."""
+
+    @property
+    def progress(self) -> "Where":
+        """Where it stands."""
+
+    @property
+    def live(self) -> "Live":
+        """What the last few seconds look like."""
+
+    def on_update(self, listener: Callable[[Any], None], /) -> None:
+        """Have `listener` called whenever there is something new."""
+
+    def stop(self) -> None:
+        """Break off."""
+
+    def wait(self, timeout_s: float | None = None) -> Found:
+        """Block until it has ended; return what was found."""
+
+
+def summary(under_way: UnderWay[Any]) -> str:
     """Return the running figures on one line."""
-    live = measurement.live
+    live = under_way.live
     parts = []
     if live.ttft_ms is not None:
         parts.append(f"TTFT {duration(live.ttft_ms)}")
@@ -28,24 +52,22 @@ def summary(measurement: "Measurement") -> str:
 
 
 @contextmanager
-def shown(measurement: "Measurement", wanted: bool | None, which: str = "") -> Iterator[None]:
+def shown(measurement: UnderWay[Any], wanted: bool | None) -> Iterator[None]:
     """Show the progress of `measurement` while the block runs.
 
     Parameters
     ----------
     wanted : bool, optional
         None: in a notebook, and in a terminal.
-    which : str
-        Stands before it all: which of several measurements it is.
     """
     shell = _notebook()
     if wanted is False or (wanted is None and shell is None and not sys.stderr.isatty()):
         yield
     elif shell is not None:
-        with _in_notebook(measurement, which):
+        with _in_notebook(measurement):
             yield
     else:
-        with _in_terminal(measurement, which):
+        with _in_terminal(measurement):
             yield
 
 
@@ -57,15 +79,15 @@ def _notebook() -> Any:
 
 
 @contextmanager
-def _in_notebook(measurement: "Measurement", which: str) -> Iterator[None]:
+def _in_notebook(measurement: UnderWay[Any]) -> Iterator[None]:
     from IPython import display
 
     show: Any = display.display
-    handle = show({"text/plain": f"{which}preparing"}, raw=True, display_id=True)
+    handle = show({"text/plain": "preparing"}, raw=True, display_id=True)
     last = [""]
 
-    def update(m: "Measurement") -> None:
-        text = f"{which}{m.progress.text}  {summary(m)}".strip()
+    def update(m: UnderWay[Any]) -> None:
+        text = f"{m.progress.text}  {summary(m)}".strip()
         if text != last[0]:
             last[0] = text
             handle.update({"text/plain": text}, raw=True)
@@ -75,7 +97,7 @@ def _in_notebook(measurement: "Measurement", which: str) -> Iterator[None]:
 
 
 @contextmanager
-def _in_terminal(measurement: "Measurement", which: str) -> Iterator[None]:
+def _in_terminal(measurement: UnderWay[Any]) -> Iterator[None]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
 
@@ -85,12 +107,12 @@ def _in_terminal(measurement: "Measurement", which: str) -> Iterator[None]:
         console=Console(stderr=True),
         transient=True,
     )
-    task = bar.add_task(f"{which}preparing", total=1.0)
+    task = bar.add_task("preparing", total=1.0)
     lock = threading.Lock()
 
-    def update(m: "Measurement") -> None:
+    def update(m: UnderWay[Any]) -> None:
         with lock:
-            text = f"{which}{m.progress.text}  {summary(m)}"
+            text = f"{m.progress.text}  {summary(m)}"
             bar.update(task, completed=m.progress.fraction, description=text)
 
     measurement.on_update(update)

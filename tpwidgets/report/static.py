@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..cost.price import Price
+    from ..measuring.grid import Grid
     from ..run import Run
 
 Row = dict[str, Any]
@@ -18,6 +19,7 @@ Row = dict[str, Any]
 _TABLE = "border-collapse:collapse;font-variant-numeric:tabular-nums"
 _CELL = "padding:2px 10px;text-align:right;border-bottom:1px solid rgba(128,128,128,.35)"
 
+_SMALL = "font-size:90%;opacity:.85"
 _PALE = ' style="opacity:.6"'
 
 
@@ -60,6 +62,60 @@ def alt_text(run: "Run", price: "Price | None" = None) -> str:
     return f"{drawn} per second and cost against {axis}. {run.answer(price)}"
 
 
+def grid_bundle(grid: "Grid", price: "Price | None" = None) -> dict[str, str]:
+    """Return a MIME bundle of a sweep's pictures and tables, made as `result_bundle` is."""
+    price = price or grid.price
+    whole = are_whole(grid.rows)
+    drawn = ("items_per_s", "e2e_p95_ms") if whole else ("output_tps", "ttft_p95_ms")
+    pictures = ""
+    for value in drawn if grid.rows else ():
+        picture = grid.picture(value, price)
+        pictures += _picture(picture, f"{picture['description']} The table says it.")
+    answers = grid_answers(grid, price)
+    said = "".join(f"<p><b>{escape(answer)}</b></p>" for answer in answers)
+    page = f"<div>{pictures}{said}{grid_html(grid, price)}</div>"
+    return {"text/html": page, "text/plain": "\n".join([*answers, *grid.notes])}
+
+
+def grid_answers(grid: "Grid", price: "Price | None" = None) -> list[str]:
+    """Return each run's answer, what its requests are like before it."""
+    runs = [run for run in grid.runs if run.windows]
+    return [_of(grid.shape(run), run.answer(price)) for run in runs]
+
+
+def grid_html(grid: "Grid", price: "Price | None" = None) -> str:
+    """Return all operating points as one table, the runs' conditions below it."""
+    limited = [bool(row["client_limited"]) for row in grid.rows]
+    texts = [*grid_conditions(grid), *grid_notes(grid)]
+    items = "".join(f"<li>{escape(text)}</li>" for text in texts)
+    return f'{_table(*table(grid, price), limited)}<ul style="{_SMALL}">{items}</ul>'
+
+
+def grid_conditions(grid: "Grid") -> list[str]:
+    """Return each run's conditions on a line."""
+    return [
+        _of(grid.shape(run), f"conditions: {run.conditions_line}") for run in grid.runs if run.rows
+    ]
+
+
+def grid_notes(grid: "Grid") -> list[str]:
+    """Return what a reader has to know beside the figures; what all runs share, once."""
+    told: dict[str, list[str]] = {}
+    for run in grid.runs:
+        for note in notes(run):
+            told.setdefault(note, []).append(grid.shape(run))
+    shared = len(grid.runs)
+    by_run = [
+        note if len(shapes) == shared else _of("; ".join(shapes), note)
+        for note, shapes in told.items()
+    ]
+    return [*grid.notes, *by_run]
+
+
+def _of(shape: str, text: str) -> str:
+    return f"{shape}: {text}" if shape else text
+
+
 def tables_html(run: "Run", price: "Price | None" = None) -> str:
     """Return the operating points as a small table, the conditions below it."""
     limited = [bool(row["client_limited"]) for row in run.rows]
@@ -68,8 +124,8 @@ def tables_html(run: "Run", price: "Price | None" = None) -> str:
     if parts is not None:
         page += f"<p><b>TTFT taken apart</b>, means</p>{_table(*parts, limited)}"
     items = "".join(f"<li>{escape(note)}</li>" for note in notes(run))
-    return f'{page}<p style="font-size:90%;opacity:.85">{escape(run.conditions_line)}</p>' + (
-        f'<ul style="font-size:90%;opacity:.85">{items}</ul>' if items else ""
+    return f'{page}<p style="{_SMALL}">{escape(run.conditions_line)}</p>' + (
+        f'<ul style="{_SMALL}">{items}</ul>' if items else ""
     )
 
 
@@ -83,15 +139,16 @@ def _table(heads: list[str], rows: list[list[str]], limited: list[bool]) -> str:
     return f'<table style="{_TABLE}"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
 
 
-def table(run: "Run", price: "Price | None" = None) -> tuple[list[str], list[list[str]]]:
+def table(run: "Run | Grid", price: "Price | None" = None) -> tuple[list[str], list[list[str]]]:
     """Return the operating points for people: heads and rows of text, units included.
 
-    A star stands at points at which the client was the limit; `notes` says why.
+    Of a sweep, what its runs differ in stands first. A star stands at points at which the client
+    was the limit; `notes` says why.
     """
     price = price or run.price
     whole = are_whole(run.rows)
     columns: dict[str, Callable[[Row], str]] = {
-        **_levels(run.rows), "n": lambda row: count(row["n"]),
+        **_shapes(run), **_levels(run.rows), "n": lambda row: count(row["n"]),
         **(_WHOLE if whole else _streamed(run.rows)),
         "req/s": lambda row: count(row["rps"]),
     }  # fmt: skip
@@ -105,6 +162,18 @@ def table(run: "Run", price: "Price | None" = None) -> tuple[list[str], list[lis
         cost = usd_per_1m_total if whole else _usd_per_1m_output
         columns[f"$ per 1M {'tokens' if whole else 'output'}"] = lambda row: usd(cost(row, price))
     return list(columns), [[cell(row) for cell in columns.values()] for row in run.rows]
+
+
+_SHAPES: "dict[str, tuple[str, Callable[[Row], str]]]" = {
+    "prompt_tokens": ("prompt tokens", lambda row: f"{row['prompt_tokens_asked']:,}"),
+    "output_tokens": ("output tokens", lambda row: f"{row['output_tokens_asked']:,}"),
+    "batch": ("items per request", lambda row: f"{row['batch']:,}"),
+}
+
+
+def _shapes(run: "Run | Grid") -> "dict[str, Callable[[Row], str]]":
+    """Return the columns of what the runs of a sweep differ in."""
+    return dict(_SHAPES[name] for name in getattr(run, "varied", ()))
 
 
 def _verdict(row: Row) -> str:
