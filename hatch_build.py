@@ -36,7 +36,9 @@ def build_bundle(live: Path = LIVE) -> Path:
     RuntimeError
         If the bundle came out larger than a megabyte.
     """
-    source = "".join((live / name).read_text("utf-8") for name in ("course.js", "board.js"))
+    source = "".join(
+        (live / name).read_text("utf-8") for name in ("course.js", "costs.js", "board.js")
+    )
     licences = (live / "LICENSES.txt").read_text("utf-8")
     recipe = f"{VEGA_LITE}\n{version('vl-convert-python')}\n{source}\n{licences}"
     stamp = f"// tpwidgets board {hashlib.sha256(recipe.encode()).hexdigest()[:16]}; LICENSES.txt\n"

@@ -25,9 +25,7 @@ body { margin: 16px; background: var(--jp-layout-color0); }
 </style></head><body data-jp-theme-light="true"><div id="out"></div><script type="module">
 import widget from "/board.js";
 const state = await (await fetch("/state.json")).json();
-const handlers = {};
-window.sent = [];
-window.model = {
+const stub = (state, handlers = {}) => ({
   get: (name) => state[name],
   set(name, value) { state[name] = value; this.emit(`change:${name}`); },
   save_changes() {},
@@ -36,7 +34,15 @@ window.model = {
   send(message) { window.sent.push(message); },
   emit(event, ...args) { for (const handler of handlers[event] ?? []) handler(...args); },
   listening: () => Object.values(handlers).reduce((n, set) => n + set.size, 0),
-};
+});
+window.sent = [];
+window.model = stub(state);
+window.fields = {};  // what stands in the fields of other widgets, by their names
+window.fill = (values) => Object.entries(values).forEach(([name, state]) => {
+  fields[name] ??= stub({});
+  Object.entries(state).forEach(([of, value]) => fields[name].set(of, value));
+});
+model.widget_manager = { get_model: async (name) => fields[name] };
 window.mount = () => widget.render({ model, el: document.getElementById("out") });
 window.unmount = window.mount();
 </script></body></html>"""

@@ -6,7 +6,6 @@ from board_page import show as show
 from drawn import point
 
 from tpwidgets.charts.fitted import fitted_rows
-from tpwidgets.charts.overview import price_params
 from tpwidgets.cost.price import Price, usd_per_1m_output
 from tpwidgets.live import Board
 from tpwidgets.metrics.scaling import fit
@@ -115,27 +114,56 @@ def test_sixty_updates_keep_the_canvases_and_never_blank_them(show):
     assert len(page.evaluate("sent")) == 1, "the view answers no update"
 
 
-def test_a_price_moves_the_cost_curve_at_once_and_by_the_formula(show):
+def test_a_price_moves_the_costs_at_once_and_by_the_formula(show):
     page = show()
     row = point(1)
     feed(page, [row, point(4)])
     other, before = picture(page, "ttft"), picture(page, "cost")
-    for price in (
-        Price.per_hour(4.0, replicas=3, utilisation=0.5),
-        Price.per_token(2.0, input=0.5),
-        Price.per_token(2.0, input=0.5, cached_input=0.1),
+    page.evaluate(
+        """() => {
+          fill({basis: {index: 1}, hour: {value: 4}, cached: {value: ''}, open: {value: false}});
+          const price = {hourly: 'IPY_MODEL_basis', hour: 'IPY_MODEL_hour', replicas: 3,
+            busy_pct: 50, output: 2, input: 0.5, cached_input: 'IPY_MODEL_cached', name: ''};
+          window.rows = [price, {name: 'an API', hourly: 0, output: 9, input: 1}];
+          model.set('costs', {prices: [price], per: 0, open: 'IPY_MODEL_open'});
+        }"""
+    )
+    for filled, price in (
+        ({}, Price.per_hour(4.0, replicas=3, utilisation=0.5)),
+        ({"hour": {"value": 8}}, Price.per_hour(8.0, replicas=3, utilisation=0.5)),
+        ({"basis": {"index": 0}}, Price.per_token(2.0, input=0.5)),
+        ({"cached": {"value": "0.1"}}, Price.per_token(2.0, input=0.5, cached_input=0.1)),
     ):
-        for name, value in price_params(price).items():
-            page.evaluate("([name, value]) => model.set(name, value)", [name, value])
+        page.evaluate("(filled) => fill(filled)", filled)
         settle(page)
         assert picture(page, "cost") != before
         expected = usd_per_1m_output(row, price)[0]
         assert f"${expected:,.3g} per 1M output tokens" in tooltip(page, "cost")
         before = picture(page, "cost")
     page.mouse.move(0, 0)
+
+    # several prices, and the part on cost, which costs nothing until it is opened
+    folded = page.locator(".tp-card-waiting, .tp-card-break-even")
+    assert folded.locator("canvas").count() == 0
+    page.evaluate("fill({open: {value: true}, basis: {index: 1}}); costs = {prices: rows, per: 0, "
+                  "open: 'IPY_MODEL_open'}; model.set('costs', costs)")  # fmt: skip
+    page.wait_for_function("document.querySelectorAll('.tp-plot canvas').length === 7")
     settle(page)
+    assert page.evaluate(BLANK) == []
+    key = page.locator(".tp-card-cost .tp-key-prices").inner_text()
+    assert key.split("\n") == ["$8.00 per hour × 3, busy 50 %", "an API"]
+    drawn = picture(page, "break_even"), picture(page, "waiting")
+    page.evaluate("fill({hour: {value: 6}})")
+    settle(page)
+    assert all(a != b for a, b in zip((picture(page, "break_even"), picture(page, "waiting")),
+                                      drawn, strict=True))  # fmt: skip
+    page.evaluate("fill({open: {value: false}})")
+    settle(page)
+    assert [card.is_visible() for card in folded.all()] == [False, False]
     assert picture(page, "ttft") == other
     assert len(page.evaluate("sent")) == 1, "no way through the kernel"
+    page.evaluate("unmount()")
+    assert page.evaluate("Object.values(fields).map((field) => field.listening())") == [0] * 4
 
 
 def test_a_reloaded_page_shows_the_snapshot(show):

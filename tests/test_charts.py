@@ -4,7 +4,6 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -14,24 +13,17 @@ from drawn import BARE, FAILED, VL, compile_quietly, point, told
 from tpwidgets.charts.fitted import fitted_rows
 from tpwidgets.charts.layers import GREY
 from tpwidgets.charts.overview import (
-    PRICE,
     SCHEMA,
     clean_rows,
     overview,
     overview_spec,
     picture_png,
-    price_params,
 )
-from tpwidgets.cost.price import Price, own_cost, usd_per_1m_output
+from tpwidgets.charts.pricing import PRICES
+from tpwidgets.cost.price import Price
 from tpwidgets.live.layout import board_charts
 from tpwidgets.live.packing import COLUMNS as PACKED
 from tpwidgets.metrics.scaling import fit
-
-
-def costs(rows: list[dict[str, Any]], price: Price | None) -> dict[int, float]:
-    texts = told(overview_spec(rows, price), "per 1M output tokens")
-    drawn = [re.search(r"level: (\d+); v: ([\d.,]+)", text) for text in texts]
-    return {int(match[1]): float(match[2].replace(",", "")) for match in drawn if match}
 
 
 @pytest.mark.parametrize("chart", board_charts(), ids=lambda chart: chart["name"])
@@ -63,7 +55,8 @@ def test_board_charts_in_order():
     charts = board_charts()
     assert [(c["name"], c["card"]) for c in charts] == [
         ("ttft", "ttft"), ("system_tps", "tps"), ("user_tps", "tps"), ("cost", "cost"),
-        ("timeline", "timeline"), ("breakdown", "breakdown"),
+        ("waiting", "waiting"), ("break_even", "break-even"), ("timeline", "timeline"),
+        ("breakdown", "breakdown"),
     ]  # fmt: skip
     heights = {"ttft": 0, "tps": 0, "cost": 0}
     for chart in charts[:4]:
@@ -71,7 +64,7 @@ def test_board_charts_in_order():
         heights[chart["card"]] += chart["spec"]["height"] + padding["top"] + padding["bottom"]
     assert len(set(heights.values())) == 1, "cards side by side end at one line"
     assert all(chart["spec"]["description"] for chart in charts)
-    assert {p["name"] for p in charts[3]["spec"]["params"]} >= set(PRICE)
+    assert {p["name"] for p in charts[3]["spec"]["params"]} >= set(PRICES)
 
 
 @pytest.mark.parametrize(
@@ -102,47 +95,6 @@ def test_overview_is_a_valid_altair_chart():
 def test_overview_takes_a_data_frame():
     frame = pd.DataFrame([point(1), point(4, ttft_p95_ms=float("nan"))])
     assert told(overview_spec(frame)) == told(overview_spec([point(1), point(4, ttft_p95_ms=None)]))
-
-
-@pytest.mark.parametrize(
-    "price",
-    [
-        Price.per_token(3.0),
-        Price.per_token(3.0, input=0.5),
-        Price.per_token(3.0, input=0.5, cached_input=0.1),
-        Price.per_hour(4.0),
-        Price.per_hour(4.0, replicas=3, utilisation=0.4),
-    ],
-    ids=lambda price: price.basis,
-)
-def test_cost_in_the_chart_is_the_cost_of_the_table(price):
-    rows = clean_rows([point(level, cached_pct=10.0 * level) for level in (1, 2, 4, 8)])
-    expected = {row["concurrency"]: usd_per_1m_output(row, price)[0] for row in rows}
-    assert costs(rows, price) == pytest.approx(expected, rel=1e-9)
-
-
-def test_a_point_with_a_cost_of_its_own_ignores_the_price():
-    hourly = Price.per_hour(10)
-    rows = clean_rows([point(4) | own_cost(point(4), hourly), point(8)])
-    own, common = usd_per_1m_output(point(4), hourly)[0], Price.per_token(3.0)
-    assert costs(rows, common) == pytest.approx({4: own, 8: 3.0}, rel=1e-5)
-    assert costs(rows, None) == pytest.approx({4: own}, rel=1e-5)
-    assert costs([point(4) | own_cost(point(4), None)], common) == {}
-
-
-def test_cost_without_a_price_says_what_to_do():
-    assert costs([point(4)], None) == {}
-    assert costs([point(4)], Price.per_token(0.0)) == {}
-    scene = json.dumps(vl_convert.vegalite_to_scenegraph(overview_spec([point(4)])))
-    assert "set a price to see cost" in scene
-
-
-def test_what_cannot_be_known_is_not_drawn():
-    unbilled = point(4, input_per_output=None)
-    assert costs([unbilled], Price.per_token(3.0, input=1.0)) == {}
-    assert costs([unbilled], Price.per_token(3.0)) == {4: 3.0}
-    assert costs([point(4, output_tps=0.0)], Price.per_hour(4.0)) == {}
-    assert list(costs([FAILED, point(2)], Price.per_hour(4.0))) == [2]
 
 
 def test_tooltips_tell_all():
@@ -212,11 +164,6 @@ def test_clean_rows():
     assert "extra" not in rows[1]
     frame = pd.DataFrame([point(1, ttft_p95_ms=float("nan"))])
     json.dumps(clean_rows(frame), allow_nan=False)
-
-
-def test_price_params():
-    assert price_params(None) == dict(PRICE)
-    assert set(price_params(Price.per_hour(2.0))) == set(PRICE)
 
 
 def test_answers_that_come_whole_are_not_drawn_beside_streamed_ones():

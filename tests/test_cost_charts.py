@@ -8,7 +8,8 @@ import pytest
 import vl_convert
 
 from tpwidgets.charts import costs as cost_charts
-from tpwidgets.charts.costs import LOOKS, cost_chart, cost_chart_spec
+from tpwidgets.charts.costs import cost_chart, cost_chart_spec
+from tpwidgets.charts.pricing import LOOKS
 from tpwidgets.cost.price import Price
 from tpwidgets.cost.table import cost_rows, cost_table
 from tpwidgets.errors import SettingsError

@@ -1,7 +1,7 @@
 """Run: what was measured, and the conditions without which it is worth nothing."""
 
 import html
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -46,6 +46,8 @@ class Run:
     """The price that `chart`, `cost` and `answer` use unless given another."""
     limits: Limits | None = None
     """What the operating points are judged by; see `with_limits`."""
+    compared: Sequence[Price] = ()
+    """Prices that `chart`, `cost` and `report` show beside `price`, unless given others."""
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -90,14 +92,14 @@ class Run:
         return requests_table(self.samples)
 
     def chart(
-        self, price: Price | None = None, *, fit: bool = False
+        self, price: Price | Iterable[Price] | None = None, *, fit: bool = False
     ) -> "alt.VConcatChart | alt.HConcatChart | alt.Chart":
         """Draw TTFT, tokens/s and cost against concurrency (or the rate), as an Altair chart.
 
         Parameters
         ----------
-        price : Price, optional
-            None: the run's own.
+        price : Price or iterable of Price, optional
+            At most three are drawn. None: the run's own.
         fit : bool
             Draw the fitted law (`scaling`) over the throughput, too, grey and dashed.
 
@@ -110,7 +112,7 @@ class Run:
 
         bounds = self.limits.bounds if self.limits else None
         law = self.scaling() if fit else None
-        return overview(self.rows, price or self.price, self.title, bounds, law)
+        return overview(self.rows, self.prices(price), self.title, bounds, law)
 
     def scaling(self) -> "Scaling":
         """Fit the universal scalability law: throughput between the levels measured, and beyond.
@@ -174,10 +176,15 @@ class Run:
 
         return cost_chart(self.rows, self._priced(prices), against, per, self.title)
 
+    def prices(self, given: Price | Iterable[Price] | None = None) -> list[Price]:
+        """Return the prices given or, where there are none, the run's own."""
+        if isinstance(given, Price):
+            return [given]
+        own = [self.price] if self.price is not None else []
+        return list(given or ()) or [*own, *self.compared]
+
     def _priced(self, prices: Price | Iterable[Price] | None) -> list[Price]:
-        chosen = [prices] if isinstance(prices, Price) else list(prices or ())
-        if not chosen and self.price is not None:
-            return [self.price]
+        chosen = self.prices(prices)
         if not chosen:
             from .errors import SettingsError
 

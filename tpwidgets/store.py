@@ -79,6 +79,7 @@ def _document(run: Run) -> Iterator[str]:
         "format": FORMAT,
         "state": run.state,
         "price": asdict(run.price) if run.price else None,
+        "compared": [asdict(price) for price in run.compared],
         "limits": run.limits.bounds if run.limits else None,
         "conditions": run.conditions,
         "windows": [asdict(window) for window in run.windows],
@@ -169,6 +170,7 @@ def _run(raw: IO[bytes] | gzip.GzipFile, source: Path) -> Run:
         document["state"],
         Price(**document["price"]) if document["price"] else None,
         Limits.of(document.get("limits")),
+        [Price(**price) for price in document.get("compared", ())],
     )
 
 

@@ -10,10 +10,8 @@ from ..cost.table import cost_rows, latency_column
 from ..errors import SettingsError
 from ..words import are_open, is_whole, level
 from .layers import (
-    BLUE,
     GREY,
     LEVEL_NAMED,
-    ORANGE,
     PRINT,
     VIEW,
     Spec,
@@ -26,25 +24,13 @@ from .layers import (
     y_axis,
 )
 from .overview import SCHEMA, as_altair, clean_rows
+from .pricing import LOOKS, PER
 
 if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
-PER = {
-    "output": ("usd_per_1m_output_tokens", "$ per 1M output tokens"),
-    "total": ("usd_per_1m_total_tokens", "$ per 1M prompt and output tokens"),
-    "request": ("usd_per_request", "$ per request"),
-}
-"""What cost may be told per: its column, and what stands above the chart."""
-
 AGAINST = "concurrency", "ttft"
-
-# as in the other charts: each keeps 3:1 against white, and its dash says the same again
-LOOKS = (
-    (BLUE, [1, 0]), (ORANGE, [5, 3]), ("#1d9a8a", [2, 2]),
-    ("#9a63c4", [8, 3]), ("#8a8a2a", [8, 3, 2, 3]), ("#c2527a", [3, 4]),
-)  # fmt: skip
 
 _HEIGHT, _WIDTH, _LETTERS = 300, 480, 92
 _LINEAR = 20

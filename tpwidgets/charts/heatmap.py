@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import SettingsError
 from ..metrics.intervals import firm
 from ..words import COLUMNS, MISSING, PERCENTILES, count, duration, measured, percent, usd
-from .costs import LOOKS
 from .layers import GREY, PRINT, VIEW, Spec, number, params, pick, state_index, state_told
 from .overview import SCHEMA, as_altair
+from .pricing import LOOKS
 
 if TYPE_CHECKING:
     import altair as alt

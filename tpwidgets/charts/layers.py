@@ -5,6 +5,7 @@ layers (`chart_view`): band, interval bars, line, points. Lines join measured po
 only, and break where one is missing.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,9 @@ STATES: tuple[Spec, ...] = (
     {"name": "breaks a limit", "shape": "triangle-down", "hollow": False},
 )
 """The states of a point, each with its own mark: the key below the board."""
+
+P50_P95: Mapping[str, tuple[str, list[int]]] = {"p50": (BLUE, [1, 0]), "p95": (ORANGE, [5, 3])}
+"""How two percentiles in one chart look: each one's colour and dash."""
 
 VIEW: Mapping[str, Any] = {
     "levels": [1, 2, 4, 8, 16, 32, 64],  # ticks; never empty, so that the scale has a domain
@@ -92,6 +96,7 @@ def chart_view(
     transform: list[Spec],
     *,
     hint: str = "rows ? '' : hint",
+    looks: Mapping[str, tuple[str, list[int]]] | None = None,
     legend: Spec | None = None,
     x_labels: bool = True,
     money: bool = False,
@@ -107,8 +112,10 @@ def chart_view(
         Ends with `calculate`.
     hint
         A Vega expression: the text to show instead of data, or ''.
+    looks
+        Each series → its colour and dash; None: there is but one.
     legend
-        Where the legend of p50 and p95 goes; None: there is none.
+        Where the series' legend goes; None: there is none.
     x_labels, money
         Whether the x axis is labelled, and whether values are in dollars.
     below
@@ -120,16 +127,16 @@ def chart_view(
         "axis": y_axis(height, hint, money=money),
         "scale": {"zero": True, "nice": _ticks(height)},
     }
-    layers = [*_bands(y), _line(y, legend), *_points(y, height)]
+    layers = [*_bands(y), _line(y, looks, legend), *_points(y, height)]
     for layer in layers:
         layer["encoding"]["x"] = _x(labels=x_labels)
     return {
         "height": height,
         "transform": [
-            {"filter": _ALIKE},
+            {"filter": ALIKE},
             {"calculate": LEVEL, "as": "level"},
             *transform,
-            *_looks(),
+            *_looks(looks or {}),
         ],
         "layer": [*below, *layers] + texts(title, hint) + (x_title(height) if x_labels else []),
     }
@@ -151,22 +158,22 @@ def _bands(y: Spec) -> list[Spec]:
     ]
 
 
-def _line(y: Spec, legend: Spec | None) -> Spec:
+def _line(y: Spec, looks: Mapping[str, tuple[str, list[int]]] | None, legend: Spec | None) -> Spec:
     encoding = {
         "y": y,
         "detail": _RUN,
         "strokeOpacity": _faint(1, 0.5),
         "strokeWidth": _faint(2, 1.25),
     }
-    if legend is None:
+    if looks is None:
         return {"mark": {"type": "line", "color": BLUE}, "encoding": encoding}
-    shown = legend | {"title": None, "symbolType": "stroke", "symbolOpacity": 1}
-    for channel, p50, p95 in (("color", BLUE, ORANGE), ("strokeDash", [1, 0], [5, 3])):
+    shown = {"title": None, "symbolType": "stroke", "symbolOpacity": 1}
+    for i, channel in enumerate(("color", "strokeDash")):
         encoding[channel] = {
             "field": "series",
             "type": "nominal",
-            "scale": {"domain": ["p50", "p95"], "range": [p50, p95]},
-            "legend": shown,
+            "scale": {"domain": list(looks), "range": [look[i] for look in looks.values()]},
+            "legend": legend and legend | shown,
         }
     return {"mark": "line", "encoding": encoding}
 
@@ -260,7 +267,7 @@ def texts(title: str | Spec, hint: str, aside: str | None = None, y: int = TITLE
 
 _RUN = {"field": "run", "type": "nominal"}
 
-_ALIKE = (
+ALIKE = (
     "open === isValid(datum.rate) && (datum.error_rate >= 1"
     " || whole === (isValid(datum.items_per_s) && !isValid(datum.ttft_p50_ms)))"
 )
@@ -405,12 +412,13 @@ _TELL = {
 """The tooltip, line by line."""
 
 
-def _looks() -> list[Spec]:
+def _looks(looks: Mapping[str, tuple[str, list[int]]]) -> list[Spec]:
     """Compute how each point looks and what its tooltip says."""
+    tones = json.dumps({series: tone for series, (tone, _) in looks.items()})
     fields = {
         "state": state_index("datum.firm !== false"),
         "shape": pick("shape"),
-        "tone": f"datum.series === 'p95' ? '{ORANGE}' : '{BLUE}'",
+        "tone": f"({tones})[datum.series] || '{BLUE}'",
         "ink": f"datum.state === 3 || datum.state === 4 ? '{GREY}' : datum.tone",
         "inside": f"{pick('hollow')} ? paper : datum.ink",
         **{f"tell {label}": expression for label, expression in _TELL.items()},

@@ -15,6 +15,7 @@ from .fitted import NAME, SAID, fitted_layers, fitted_rows
 from .layers import (
     BLUE,
     ORANGE,
+    P50_P95,
     PRINT,
     TITLE_Y,
     VIEW,
@@ -24,6 +25,7 @@ from .layers import (
     limit_lines,
     params,
 )
+from .pricing import cost_curve, price_params, prices_told
 
 if TYPE_CHECKING:
     import altair as alt
@@ -49,20 +51,11 @@ COLUMNS = (
     "client_error_p99_ms", "merged_pct", "prompt_tokens_mean", "output_tokens_mean",
     "input_per_output", "cached_pct", "provisional", "client_limited",
     "limits_hold", "limits_sure", "limits_note", "goodput_rps",
-    "note", "own_cost", "usd", "usd_lo", "usd_hi",
+    "note", "rps_lo", "rps_hi", "billed_output_tokens", "reasoning_tokens_mean",
+    "own_cost", "usd", "usd_lo", "usd_hi", "usd_total",
+    "usd_request", "usd_request_lo", "usd_request_hi",
 )  # fmt: skip
 """What the charts read of an operating point; other columns needn't travel to the browser."""
-
-PRICE: Mapping[str, Any] = {
-    "price_basis": "token",
-    "price_input": 0.0,
-    "price_cached_input": None,
-    "price_output": 0.0,
-    "price_hour": 0.0,
-    "replicas": 1,
-    "utilisation": 1.0,
-}
-"""The Vega parameters that the cost chart computes with, and their defaults."""
 
 LIMITS: Mapping[str, Any] = dict.fromkeys(
     f"limit_{name}_{p}_ms" for name in ("ttft", "e2e") for p in ("p50", "p95")
@@ -73,27 +66,6 @@ LIMITS: Mapping[str, Any] = dict.fromkeys(
 def limit_params(bounds: Mapping[str, float]) -> Row:
     """Return limits (`tpwidgets.metrics.slo.Limits.bounds`) as values of `LIMITS`."""
     return {name: bounds.get(name.removeprefix("limit_")) for name in LIMITS}
-
-
-_PRICED = (
-    "(price_basis === 'hour' ? price_hour > 0 && replicas > 0 && utilisation > 0"
-    " : price_input > 0 || price_output > 0)"
-)
-
-
-def price_params(price: "Price | None") -> Row:
-    """Return a price as values of `PRICE`: what `Board` has as traits."""
-    if price is None:
-        return dict(PRICE)
-    return {
-        "price_basis": "token" if price.hour is None else "hour",
-        "price_input": price.input,
-        "price_cached_input": price.cached_input,
-        "price_output": price.output or 0.0,
-        "price_hour": price.hour or 0.0,
-        "replicas": price.replicas,
-        "utilisation": price.utilisation,
-    }
 
 
 def clean_rows(
@@ -120,12 +92,12 @@ def _clean(value: Any) -> Any:
 
 def curves() -> list[Spec]:
     """Return the charts against the level, each what `live.layout.board_charts` frames."""
-    return [_ttft(266), _system_tps(110), _user_tps(110), _cost(266)]
+    return [_ttft(266), _system_tps(110), _user_tps(110), cost_curve(266)]
 
 
 def overview(
     points: "Iterable[Mapping[str, Any]] | pd.DataFrame",
-    price: "Price | None" = None,
+    price: "Price | Iterable[Price] | None" = None,
     title: str | None = None,
     limits: Mapping[str, float] | None = None,
     law: "Scaling | None" = None,
@@ -137,7 +109,7 @@ def overview(
     points
         A row per operating point.
     price
-        What tokens cost; None leaves the third panel empty.
+        What tokens cost, at most three; None leaves the third panel empty.
     title
         Stands above; what the marks mean and which runs are pale stands below it.
     limits
@@ -198,7 +170,7 @@ def _offline(kind: str, said: str) -> Any:
 
 def overview_spec(
     points: "Iterable[Mapping[str, Any]] | pd.DataFrame",
-    price: "Price | None" = None,
+    price: "Price | Iterable[Price] | None" = None,
     title: str | None = None,
     limits: Mapping[str, float] | None = None,
     law: "Scaling | None" = None,
@@ -215,10 +187,11 @@ def overview_spec(
         "rows": len(rows), "hint": "nothing measured", "levels": levels or VIEW["levels"],
         "whole": are_whole(rows), "open": open_loop, **limit_params(limits or {}),
     }  # fmt: skip
-    width = 270
+    width, prices = 270, price_params(price)
+    costs = cost_curve(300, prices["prices"])
     ttft, system, user, cost = (
         chart["view"] | {"width": width}
-        for chart in (_ttft(300, width), _system_tps(122), _user_tps(122), _cost(300))
+        for chart in (_ttft(300, width), _system_tps(122), _user_tps(122), costs)
     )
     spec: Spec = {
         "$schema": SCHEMA,
@@ -227,16 +200,18 @@ def overview_spec(
         + (f" Grey and dashed: {SAID}." if fit else ""),
         "data": {"name": "points", "values": rows},
         "datasets": {NAME: fit},
-        "params": params({**VIEW, **state, **price_params(price)}),
+        "params": params({**VIEW, **state, **prices}),
         # Flush, so that the two plots are together as tall as their neighbours.
         "hconcat": [ttft, {"vconcat": [system, user], "spacing": 56, "bounds": "flush"}, cost],
+        "resolve": {"scale": {"color": "independent", "strokeDash": "independent"}},
         "spacing": 28,
         "background": "white",
         "padding": 12,
         "config": PRINT,
     }
     if title or rows:
-        spec["title"] = {"text": title or "", "subtitle": _explain(rows, law), "offset": 16}
+        said = _explain(rows, law) + prices_told(price)
+        spec["title"] = {"text": title or "", "subtitle": said, "offset": 16}
     return spec
 
 
@@ -289,7 +264,7 @@ def _ttft(height: int, width: int | None = None) -> Spec:
     }
     transform = [{"fold": columns, "as": ["column", "value"]}, *fields]
     title = {"expr": "whole ? 'E2E latency, ms' : 'TTFT, ms'"}
-    view = chart_view(title, height, transform, legend=legend)
+    view = chart_view(title, height, transform, looks=P50_P95, legend=legend)
     limits = {p: f"whole ? limit_e2e_{p}_ms : limit_ttft_{p}_ms" for p in ("p50", "p95")}
     view["layer"] = limit_lines(limits, {"p50": BLUE, "p95": ORANGE}) + view["layer"]
     return {
@@ -342,44 +317,4 @@ def _user_tps(height: int) -> Spec:
         "description": "Output tokens per second that one user sees (median; where answers come "
         "whole: input tokens of the whole system) against the level, with 95 % intervals.",
         "view": chart_view(title, height, fields),
-    }
-
-
-def _cost(height: int) -> Spec:
-    """Draw the cost as `tpwidgets.cost` has it, but in the browser: a slider moves it at once."""
-    rate = (
-        "(isValid(price_cached_input) && isValid(datum.cached_pct)"
-        " ? price_input + (price_cached_input - price_input) * datum.cached_pct / 100"
-        " : price_input)"
-    )
-    by_token = (
-        f"whole ? {rate} : datum.n === 0 || !isValid(datum.input_per_output) && {rate} > 0 ? null"
-        f" : price_output + {rate} * datum.input_per_output"
-    )
-
-    def by_hour(end: str = "") -> str:
-        made = f"(whole ? {'null' if end else 'datum.input_tps'} : datum.output_tps{end})"
-        paid = "price_hour * replicas * 1e6"
-        return f"{made} > 0 ? {paid} / (3600 * utilisation * {made}) : null"
-
-    hourly = f"price_basis === 'hour' && {_PRICED}"
-    fields = calculate(
-        v=f"datum.own_cost ? datum.usd : !{_PRICED} ? null"
-        f" : {hourly} ? ({by_hour()}) : ({by_token})",
-        # More throughput is less cost, so the interval's ends change places.
-        lo=f"datum.own_cost ? datum.usd_lo : {hourly} ? ({by_hour('_hi')}) : null",
-        hi=f"datum.own_cost ? datum.usd_hi : {hourly} ? ({by_hour('_lo')}) : null",
-        firm="true",
-        what="'$' + {v} + (whole ? ' per 1M tokens' : ' per 1M output tokens') + {interval}",
-    )
-    hint = f"{_PRICED} ? (rows ? '' : hint) : 'set a price to see cost'"
-    title = {"expr": "whole ? '$ per 1M tokens' : '$ per 1M output tokens'"}
-    return {
-        "name": "cost",
-        "card": "cost",
-        "title": "$ per 1M output tokens",
-        "needs": ["output_tps", "items_per_s"],
-        "description": "Cost in dollars per million output tokens (where answers come whole: of "
-        "all tokens) against the level, at the price set.",
-        "view": chart_view(title, height, fields, hint=hint, money=True),
     }

@@ -285,8 +285,16 @@ def usd_per_request(
 
 def own_cost(point: Mapping[str, object], price: Price | None) -> dict[str, object]:
     """Return columns by which a chart draws a point at this price, whatever else is set there."""
-    value, lo, hi = usd_per_1m_output(point, price) if price is not None else (None, None, None)
-    return {"own_cost": True, "usd": value, "usd_lo": lo, "usd_hi": hi}
+    if price is None:
+        return {"own_cost": True}
+    ends = "", "_lo", "_hi"
+    output, request = usd_per_1m_output(point, price), usd_per_request(point, price)
+    return {
+        "own_cost": True,
+        **{f"usd{end}": value for end, value in zip(ends, output, strict=True)},
+        "usd_total": usd_per_1m_total(point, price),
+        **{f"usd_request{end}": value for end, value in zip(ends, request, strict=True)},
+    }
 
 
 def estimate(

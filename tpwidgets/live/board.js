@@ -1,14 +1,10 @@
 /* The live board: all charts of a dashboard, embedded once and then only fed.
  *
- * The build (hatch_build.py) joins this with course.js, and with vega-embed, which it provides as
- * `vegaEmbed`. What is drawn comes from the `_snapshot` trait (reload, saved state) and in messages.
+ * The build (hatch_build.py) joins this with course.js, costs.js and vega-embed, which it provides
+ * as `vegaEmbed`. What is drawn comes from the `_snapshot` trait (reload, saved state) and in messages.
  */
-/* global vegaEmbed, Course */
+/* global vegaEmbed, Course, Costs */
 
-const PRICE = [
-  "price_basis", "price_input", "price_cached_input", "price_output", "price_hour", "replicas",
-  "utilisation",
-];
 /** The TTFT chart's limits as charts.limit_params makes them; null: there is none. */
 const LIMITS = (bounds) => Object.fromEntries(["ttft", "e2e"].flatMap((name) => (
   ["p50", "p95"].map((p) => [`limit_${name}_${p}_ms`, bounds[`${name}_${p}_ms`] ?? null]))));
@@ -23,6 +19,7 @@ const MARKS = {
   "triangle-down": "M3.6 4.6h8.8L8 12.2z",
   band: "M1 4h14v8H1z",
   pale: "M1 8h14",
+  line: "M1 8h14",
 };
 
 function element(tag, className, attributes = {}) {
@@ -32,10 +29,11 @@ function element(tag, className, attributes = {}) {
   return node;
 }
 
-function keyItem({ name, shape, hollow, color }) {
-  const item = element("span", `tp-key-item tp-key-${color ? "tone" : shape}`);
+function keyItem({ name, shape, hollow, color, dash }) {
+  const item = element("span", `tp-key-item tp-key-${color && !dash ? "tone" : shape}`);
   const icon = document.createElementNS(SVG, "svg");
-  if (color) icon.style.fill = color;
+  if (color) icon.style[dash ? "stroke" : "fill"] = color;
+  if (dash) icon.style.strokeDasharray = dash;
   icon.setAttribute("viewBox", "0 0 16 16");
   icon.setAttribute("aria-hidden", "true");
   const path = document.createElementNS(SVG, "path");
@@ -58,14 +56,16 @@ function build(charts, key) {
     if (!cards.has(chart.card)) cards.set(chart.card, element("div", `tp-card tp-card-${chart.card}`));
     const card = cards.get(chart.card);
     card.append(plot);
-    card.hidden = Boolean(chart.shown_by);
+    card.hidden = Boolean(chart.shown_by || chart.folded);
     if (chart.key) {
       const meaning = element("div", "tp-key");
       meaning.append(...chart.key.map(keyItem));
       card.append(meaning);
     }
+    const lines = element("div", "tp-key tp-key-prices");
+    if (chart.lines) card.append(lines);
     const margin = padding.left + padding.right;
-    return { chart, card, plot, margin, view: null, width: 0, stale: true };
+    return { chart, card, plot, lines, margin, view: null, width: 0, stale: true };
   });
   const grid = element("div", "tp-grid");
   grid.append(...cards.values());
@@ -159,6 +159,12 @@ function exchange(entry, rows) {
   entry.view.change(entry.chart.feed, changes(entry).remove(gone).insert(fresh));
 }
 
+/** Say below a chart which line is which price, where there are several. */
+function nameLines({ chart, lines }, prices) {
+  const named = prices.length > 1 ? prices : [];
+  lines.replaceChildren(...named.map(({ label, at }) => keyItem({ name: label, shape: "line", ...chart.lines[at] })));
+}
+
 /** Remember what a chart was given under a name; return whether that is something else now. */
 function differs({ told }, name, value) {
   const text = JSON.stringify(value);
@@ -187,6 +193,13 @@ function isOpen(rows) {
   const current = rows.filter((row) => row.current !== false);
   const drawn = current.length ? current : rows;
   return drawn.length > 0 && drawn.every((row) => row.rate != null);
+}
+
+/** The column that tells how long people wait: p95 if all points have one, as cost.table has it. */
+function waiting(rows) {
+  const name = whole(rows) ? "e2e" : "ttft";
+  const current = rows.filter((row) => row.current !== false && row.n > 0);
+  return `${name}_${current.every((row) => row[`${name}_p95_ms`] != null) ? "p95" : "p50"}_ms`;
 }
 
 /** The ticks: what was asked for, what was measured, where a fit ends; null keeps the chart's own. */
@@ -256,10 +269,13 @@ function render({ model, el }) {
       view.data("fit", model.get("fit").map((row) => ({ ...row })));
     }
     if (chart.card === "ttft") set(LIMITS(model.get("limits")));
-    if (chart.card === "cost") set(Object.fromEntries(PRICE.map((name) => [name, model.get(name)])));
+    if (chart.prices) set({ ...costs.signals, waiting: waiting(rows) });
+    if (chart.lines) nameLines(entry, costs.prices);
     root.dataset.change = course.number;
     entry.stale = false;
   }
+
+  const costs = new Costs(model, () => schedule(({ prices }) => prices, true));
 
   const run = (work) => {
     drawing = drawing.then(() => (gone ? null : work())).catch((error) => console.error(error));
@@ -267,9 +283,9 @@ function render({ model, el }) {
 
   /** Give a place to charts that have something to show by now, and take it from those without. */
   function reveal() {
-    for (const entry of plots.filter(({ chart }) => chart.shown_by)) {
+    for (const entry of plots.filter(({ chart }) => chart.shown_by || chart.folded)) {
       const told = (row) => row.current !== false && entry.chart.shown_by.some((name) => row[name] != null);
-      const hidden = !course.rows.some(told);
+      const hidden = entry.chart.folded ? !costs.open : !course.rows.some(told);
       if (hidden === entry.card.hidden) continue;
       entry.card.hidden = hidden;
       if (!hidden && !entry.view && theme) run(() => embed(entry, theme, feed));
@@ -357,11 +373,9 @@ function render({ model, el }) {
   const resizes = new ResizeObserver(resize);
   const themes = new MutationObserver(themeSoon);
   const scheme = matchMedia("(prefers-color-scheme: dark)");
-  const onPrice = () => schedule(({ card }) => card === "cost", true);
   const onSetting = () => schedule(() => true, true);
   const heard = new Map([["msg:custom", onMessage], ["change:_snapshot", onSnapshot]]);
   ["levels", "hint", "limits", "fit"].forEach((name) => heard.set(`change:${name}`, onSetting));
-  PRICE.forEach((name) => heard.set(`change:${name}`, onPrice));
 
   resizes.observe(root);
   for (const node of [document.body, document.documentElement]) themes.observe(node, { attributes: true });
@@ -371,6 +385,7 @@ function render({ model, el }) {
   heard.forEach((handler, event) => model.on(event, handler));
   snapshot();
   reveal();
+  costs.follow();
   model.send({ type: "ready" });
 
   return () => {
@@ -381,6 +396,7 @@ function render({ model, el }) {
     themes.disconnect();
     scheme.removeEventListener("change", themeSoon);
     heard.forEach((handler, event) => model.off(event, handler));
+    costs.stop();
     // After a drawing under way: its views would otherwise be left over.
     drawing.finally(() => plots.forEach(({ finalize }) => finalize?.()));
     root.remove();

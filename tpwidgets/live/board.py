@@ -13,10 +13,10 @@ from threading import Lock
 from typing import Any
 
 import anywidget
+import ipywidgets as w
 import traitlets
 
 from ..charts.layers import STATES
-from ..charts.overview import PRICE
 from ..metrics.timeline import Timeline
 from .layout import board_charts
 from .packing import COLUMNS, Rows, Series
@@ -32,9 +32,7 @@ _KEY = (
 class Board(anywidget.AnyWidget):
     """All charts of a dashboard: TTFT, tokens per second, cost, and the course of the run.
 
-    One thread may call `update`; the browser's questions are answered from any other. The price
-    traits are named as in `charts.PRICE` and can be driven by ``ipywidgets.jslink``: the cost
-    chart is computed in the browser.
+    One thread may call `update`; the browser's questions are answered from any other.
 
     Attributes
     ----------
@@ -46,19 +44,19 @@ class Board(anywidget.AnyWidget):
         What an empty chart says.
     fit : list of dict
         A law's curve (`charts.fitted.fitted_rows`) over the throughput; set once a run has ended.
+    costs : dict
+        What the cost charts, which are computed in the browser, compute with. ``prices``: at most
+        three, with the fields of `charts.pricing.price_rows` (a ``name`` instead of ``at`` and
+        ``label``); ``per``: which of `charts.pricing.PER`; ``volume``: M output tokens a day
+        that are asked about; ``open``: whether the part on cost is shown. A widget may stand for
+        any of these values: it is read in the browser, without a way through the kernel.
     """
 
     levels = traitlets.List(traitlets.Float()).tag(sync=True)
     limits = traitlets.Dict().tag(sync=True)
     hint = traitlets.Unicode("press Measure").tag(sync=True)
     fit: Any = traitlets.List().tag(sync=True)
-    price_basis = traitlets.Enum(["token", "hour"], PRICE["price_basis"]).tag(sync=True)
-    price_input = traitlets.Float(PRICE["price_input"]).tag(sync=True)
-    price_cached_input = traitlets.Float(None, allow_none=True).tag(sync=True)
-    price_output = traitlets.Float(PRICE["price_output"]).tag(sync=True)
-    price_hour = traitlets.Float(PRICE["price_hour"]).tag(sync=True)
-    replicas = traitlets.Int(PRICE["replicas"]).tag(sync=True)
-    utilisation = traitlets.Float(PRICE["utilisation"]).tag(sync=True)
+    costs = traitlets.Dict().tag(sync=True, **w.widget_serialization)
 
     _charts: Any = traitlets.List().tag(sync=True)
     _columns = traitlets.List(list(COLUMNS)).tag(sync=True)

@@ -2,8 +2,10 @@
 
 from ..charts.breakdown import breakdown_chart
 from ..charts.layers import CONFIG, VIEW, Y_WIDTH, Spec, params
-from ..charts.overview import LIMITS, PRICE, SCHEMA, curves
+from ..charts.overview import LIMITS, SCHEMA, curves
+from ..charts.pricing import LOOKS, MOST, PRICES
 from ..charts.timeline import timeline_chart
+from ..charts.weighing import weighing_charts
 
 
 def board_charts() -> list[Spec]:
@@ -16,12 +18,19 @@ def board_charts() -> list[Spec]:
         its rows are: "points" or "series"), ``needs`` (columns: an operating point without any of
         them draws nothing) and ``spec``. Its rows are the dataset of that name, its width and its
         colours are the host's. Some have ``shown_by`` (columns: it takes no place until a row has
-        one) and ``key`` (what its colours mean).
+        one), ``key`` (what its colours mean), ``prices`` (it computes with them), ``lines`` (the
+        colour and dash of each price's) and ``folded`` (it takes no place until the part on cost
+        is opened).
     """
-    charts = [*curves(), timeline_chart(), breakdown_chart()]
+    weighing = [chart | {"folded": True} for chart in weighing_charts()]
+    charts = [*curves(), *weighing, timeline_chart(), breakdown_chart()]
     for chart in charts:
         bottom = 16 if chart["name"] == "system_tps" else 40
-        cost = PRICE if chart["name"] == "cost" else {}
+        cost = PRICES if chart.get("prices") else {}
+        if chart.get("prices"):
+            chart["lines"] = [
+                {"color": tone, "dash": ",".join(map(str, dash))} for tone, dash in LOOKS[:MOST]
+            ]
         limits = LIMITS if chart["name"] == "ttft" else {}
         chart.setdefault("feed", "points")
         chart["spec"] = {

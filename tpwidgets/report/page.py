@@ -38,8 +38,7 @@ def report(
     tokens_per_day: float | None = None,
 ) -> Path:
     """Write the page; see `Run.report`."""
-    given = [price] if isinstance(price, Price) else list(price or ())
-    prices = given or ([run.price] if run.price else [])
+    prices = run.prices(price)
     kpi = None if use_case is None else answer_for(run, use_case, prices[0] if prices else None)
     case = kpi.use_case if kpi else None
     if case and case.limits and run.limits is None:

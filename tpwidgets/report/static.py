@@ -23,7 +23,7 @@ _SMALL = "font-size:90%;opacity:.85"
 _PALE = ' style="opacity:.6"'
 
 
-def result_bundle(run: "Run", price: "Price | None" = None) -> dict[str, str]:
+def result_bundle(run: "Run", given: "Price | None" = None) -> dict[str, str]:
     """Return a MIME bundle of pictures, answer, tables and conditions.
 
     The pictures are inside the HTML, so that a host shows all of it or none; the plain text serves
@@ -32,11 +32,11 @@ def result_bundle(run: "Run", price: "Price | None" = None) -> dict[str, str]:
     from ..charts.breakdown import breakdown_spec, told
     from ..charts.overview import overview_spec
 
-    price = price or run.price
+    price = given or run.price
     pictures = ""
     if run.rows:
         bounds = run.limits.bounds if run.limits else None
-        spec = overview_spec(run.rows, price, run.title, bounds)
+        spec = overview_spec(run.rows, run.prices(given), run.title, bounds)
         pictures += _picture(spec, alt_text(run, price))
     if told(run.rows):
         pictures += _picture(breakdown_spec(run.rows), "Mean TTFT taken apart; the table says it.")

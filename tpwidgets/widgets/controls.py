@@ -5,22 +5,22 @@ from typing import Any
 
 import ipywidgets as w
 
-from ..cost.price import Price
 from ..endpoints.endpoint import Endpoint
 from ..measuring.politeness import Outlook, spoken
-from ..simulator import PROFILES
 from ..use_cases.presets import UseCase
 from ..words import thousands, usd
 from ..workload.loads import MAX_CONCURRENCY, Load
 from ..workload.prompts import Workload
 from ..workload.rates import OpenLoad
 from .endpoint_fields import EndpointFields
-from .fields import Fold, LengthField, PriceField
+from .fields import Fold, LengthField
 from .limit_fields import LimitFields
 from .load_fields import LoadFields, load_from
+from .price_fields import PriceFields
 from .request_fields import RequestFields
 from .slo_fields import SloFields
 from .use_case_fields import UseCaseFields
+from .usual_price import Asked, UsualPrice
 
 _GIVEN: dict[str, Any] = {"concurrency": "1-64", "prompt_tokens": 256, "output_tokens": 64}
 """What the fields stand at if nothing else was given."""
@@ -32,8 +32,6 @@ class Controls(w.VBox):
     def __init__(
         self, target: str | Endpoint, given: dict[str, Any], case: UseCase | None = None
     ) -> None:
-        self.keep_price = False
-        """Set once something was measured: choosing another endpoint must not reprice it."""
         self._listeners: list[Callable[[Any], None]] = []
         usual = _GIVEN | (_asked(case) if case is not None else {})
         if given.get("rate") is not None:
@@ -57,11 +55,9 @@ class Controls(w.VBox):
         self.output = LengthField(
             "Output", "tp-output-tokens", lengths.output_tokens, "Output length asked for"
         )
-        price = given["price"] if "price" in given else _usual_price(self.where.name)
-        self._own_price = "price" in given
-        self._priced = self.where.name
-        self._price_when_chosen = price
-        self.price = PriceField(price)
+        own = "price" in given
+        self.price = PriceFields(given["price"] if own else None)
+        self.usual = UsualPrice(self.price.first, self._priced, fixed=own)
         self._key, self._url, self._hint = self.where.key, self.where.url, self.where.hint
         self._spend_limit = self.limits.spend_usd
         opens = Fold(
@@ -69,14 +65,17 @@ class Controls(w.VBox):
             "limits, protocol, batches, headers",
         )  # fmt: skip
         opens.add_class("tp-more")
-        row = w.Box([self.loads, self.prompt, self.output, self.price, opens])
+        row = w.Box([self.loads, self.prompt, self.output, opens])
         row.add_class("tp-row")
-        super().__init__([self.use_case, self.where, row, self.slo, more])
+        super().__init__([self.use_case, self.where, row, self.price, self.slo, more])
         self.request.changed(self._show_output)
+        self.where.model.observe(lambda _: self.usual.look(), "value")
+        self.prompt.changed(lambda _: self.usual.look())
         self.use_case.follow(self.slo.value)
         self.slo.changed(lambda _: self.use_case.follow(self.slo.value))
         self.use_case.changed(self._case_changed)
         self._show_output()
+        self.usual.look()
 
     # -- values --------------------------------------------------------------------------------
 
@@ -185,19 +184,11 @@ class Controls(w.VBox):
         """Look for servers on loopback and start the simulated one, in the background."""
         self.where.look_around()
 
-    def settle_price(self) -> None:
-        """Take the endpoint's usual price, if another one was chosen and no price was typed."""
-        name = self.where.name
-        usual = _usual_price(name)
-        typed = self.price.value != self._price_when_chosen
-        if usual is not None and name != self._priced and not self._own_price and not typed:
-            self.price.value = usual
-        self._priced = name
+    def _priced(self) -> Asked:
+        return Asked(self.where.name, str(self.where.model.value or ""), self.prompt.value)
 
     def _endpoint_changed(self) -> None:
-        if not self._own_price and not self.keep_price:
-            self.price.value = _usual_price(self.where.name)
-        self._price_when_chosen = self.price.value
+        self.usual.look()
         self._show_output()
         for listener in self._listeners:
             listener(None)
@@ -241,15 +232,3 @@ def _asked(case: UseCase) -> dict[str, Any]:
 def _workload(said: Mapping[str, Any]) -> Workload:
     names = ("prompt_tokens", "output_tokens", "batch", "shared_prefix_tokens")
     return Workload.of(**{name: said[name] for name in names if name in said})
-
-
-def _usual_price(name: str) -> Price | None:
-    """Return a simulated endpoint's price; a real one's is for its user to say."""
-    profile = PROFILES.get(name)
-    if profile is None:
-        return None
-    if profile.price_hour is not None:
-        return Price.per_hour(profile.price_hour, profile.replicas)
-    if profile.price_output is not None:
-        return Price.per_token(profile.price_output, profile.price_input or 0.0)
-    return None

@@ -21,6 +21,7 @@ from . import texts
 from .cells import take_turn
 from .closing import close_all
 from .controls import Controls
+from .cost_line import CostLine
 from .fitted import FittedCurve
 from .history import History
 from .machine import MachineCheck
@@ -86,6 +87,7 @@ class Explorer(w.VBox):
         self._plan_axis()
         self._result, self._kpi = Result(), KpiLine()
         self._fitted = FittedCurve(self.board)
+        self._cost = CostLine(self.controls.price)
         self._machine = MachineCheck(lambda: self.controls.at_once)
         self._takeaway = Takeaway(self.controls, self.board, lambda: self.run)
         self._build()
@@ -98,8 +100,8 @@ class Explorer(w.VBox):
         super().__init__(
             [
                 w.HTML(texts.STYLE), self.controls, self._bar, self._question, self._status,
-                self._tiles, self.board, self._fitted, self._answer, self._kpi, self._conditions,
-                self._machine, self._takeaway,
+                self._tiles, self.board, self._fitted, self._answer, self._cost, self._kpi,
+                self._conditions, self._machine, self._takeaway,
             ]
         )  # fmt: skip
         self.layout = w.Layout(width="100%")
@@ -148,8 +150,6 @@ class Explorer(w.VBox):
         self._closed = True
         if self._measurement is not None:
             self._measurement.stop()
-        for link in self.controls.price.links:
-            link.close()
         close_all(self)
 
     def __repr__(self) -> str:
@@ -225,7 +225,7 @@ class Explorer(w.VBox):
             if not self._starting:
                 return
             try:
-                self.controls.settle_price()
+                self.controls.usual.settle()
                 endpoint, settings = self.controls.endpoint(), self.controls.settings()
                 self._plan_axis()
                 price = self.controls.price.value
@@ -301,7 +301,8 @@ class Explorer(w.VBox):
     def _keep(self, measurement: Measurement) -> None:
         self._history.keep(measurement.run)
         self._history.judge(self.controls.slo.value)  # they may have changed meanwhile
-        self.controls.keep_price = bool(self._history.runs)
+        self._compare()
+        self.controls.usual.keep = bool(self._history.runs)
 
     def _show_end(self, measurement: Measurement) -> None:
         run, progress = measurement.run, measurement.progress
@@ -345,6 +346,7 @@ class Explorer(w.VBox):
         self._answer.value = f"<b>{escape(self._history.answer(run, newest))}</b>"
         self._conditions.value = texts.conditions(run.conditions_line, run.conditions)
         self._tell_kpi()
+        self._cost.tell(self._history.last)
 
     def _tell_kpi(self) -> None:
         self._kpi.tell(self._history.last, self.controls.use_case.value)
@@ -369,7 +371,13 @@ class Explorer(w.VBox):
                 self._measurement.price = self.controls.price.value
             elif self._history.last is not None and not self._starting:
                 self._history.last.price = self.controls.price.value
+                self._compare()
                 self._show_last()
+
+    def _compare(self) -> None:
+        """Let the last run show the other prices too."""
+        if self._history.last is not None:
+            self._history.last.compared = self.controls.price.others
 
     def _limits_changed(self, _: Any = None) -> None:
         self.board.limits = _drawn(self.controls.slo.value)
@@ -400,7 +408,7 @@ class Explorer(w.VBox):
             self._history.judge(self.controls.slo.value)
             begun = pending is not None and pending.timeline.points
             self._timeline = pending.timeline if pending and begun else former._timeline
-            self.controls.keep_price = bool(self._history.runs)
+            self.controls.usual.keep = bool(self._history.runs)
             self._show_last()
 
 

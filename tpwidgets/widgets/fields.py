@@ -6,7 +6,6 @@ from typing import Any
 
 import ipywidgets as w
 
-from ..cost.price import Price
 from ..errors import SettingsError
 from ..workload.loads import Number
 
@@ -156,93 +155,3 @@ class Fold(w.ToggleButton):
     def _show(self, _: Any = None) -> None:
         self._settings.layout.display = None if self.value else "none"
         self.icon = "caret-down" if self.value else "caret-right"
-
-
-class PriceField(w.HBox):
-    """A price by the token or by the hour. Its numbers are linked to the board in the browser."""
-
-    def __init__(self, price: Price | None) -> None:
-        by_hour = price is not None and price.hour is not None
-        self.basis = w.Dropdown(
-            options=[("$ per 1M tokens", "token"), ("$ per hour, own hardware", "hour")],
-            value="hour" if by_hour else "token", description="Price",
-            style={"description_width": "initial"}, layout=w.Layout(width="246px"),
-            tooltip="What is paid for: tokens, or hours of hardware",
-        )  # fmt: skip
-        p = self._given = price
-        self.input = _money("in", p.input if p and not by_hour else 0.0, "$ per 1M input tokens")
-        self.output = _money(
-            "out", (p.output or 0.0) if p and not by_hour else 0.0, "$ per 1M output tokens"
-        )
-        self.hour = _money(
-            "$/h", (p.hour or 0.0) if p and by_hour else 0.0, "$ per hour and replica"
-        )
-        self.replicas = w.BoundedIntText(
-            value=p.replicas if p and by_hour else 1, min=1, max=100_000, description="×",
-            tooltip="How many replicas served what was measured", continuous_update=True,
-            style={"description_width": "initial"}, layout=w.Layout(width="76px"),
-        )  # fmt: skip
-        super().__init__([self.basis, self.input, self.output, self.hour, self.replicas])
-        self.add_class("tp-price")
-        self.basis.observe(self._show, "value")
-        self.links: list[w.Widget] = []
-        self._show()
-
-    @property
-    def value(self) -> Price | None:
-        """The price, or None while it is 0."""
-        given = self._given
-        if self.basis.value == "hour":
-            busy = given.utilisation if given is not None else 1.0
-            if not self.hour.value:
-                return None
-            return Price.per_hour(self.hour.value, self.replicas.value, busy)
-        if self.output.value or self.input.value:
-            cached = given.cached_input if given is not None else None
-            return Price.per_token(self.output.value, self.input.value, cached)
-        return None
-
-    @value.setter
-    def value(self, price: Price | None) -> None:
-        self._given = price
-        by_hour = price is not None and price.hour is not None
-        self.basis.value = "hour" if by_hour else "token"
-        if price is not None and by_hour:
-            self.hour.value, self.replicas.value = price.hour, price.replicas
-        else:
-            self.output.value = (price.output or 0.0) if price else 0.0
-            self.input.value = price.input if price else 0.0
-
-    def link(self, board: Any) -> None:
-        """Drive the board's numbers in the browser, without a way through the kernel.
-
-        A menu's value is known to the kernel alone, so the basis takes that way.
-        """
-        if self._given is not None:
-            board.utilisation = self._given.utilisation
-            board.price_cached_input = self._given.cached_input
-        board.price_basis = self.basis.value
-        self.basis.observe(lambda change: setattr(board, "price_basis", change["new"]), "value")
-        self.links = [
-            w.jsdlink((getattr(self, name), "value"), (board, f"price_{name}"))
-            for name in ("input", "output", "hour")
-        ]
-        self.links.append(w.jsdlink((self.replicas, "value"), (board, "replicas")))
-
-    def changed(self, callback: Callable[[Any], None]) -> None:
-        """Call back when the price changed."""
-        for field in (self.basis, self.input, self.output, self.hour, self.replicas):
-            field.observe(callback, "value")
-
-    def _show(self, _: Any = None) -> None:
-        for field in (self.input, self.output):
-            field.layout.display = None if self.basis.value == "token" else "none"
-        for field in (self.hour, self.replicas):
-            field.layout.display = None if self.basis.value == "hour" else "none"
-
-
-def _money(name: str, value: float, tooltip: str) -> w.BoundedFloatText:
-    return w.BoundedFloatText(
-        value=value, min=0, max=1e9, description=name, tooltip=tooltip, continuous_update=True,
-        style={"description_width": "initial"}, layout=w.Layout(width="100px"),
-    )  # fmt: skip

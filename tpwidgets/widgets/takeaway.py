@@ -42,7 +42,8 @@ class Takeaway(w.VBox):
         except TpwidgetsError as error:
             self._complain(error)
             return
-        code = texts.as_code(endpoint, settings, controls.price.value)
+        price = controls.price
+        code = texts.as_code(endpoint, settings, price.value, price.others)
 
         def told(copied: bool) -> None:
             head = "Copied:" if copied else "Select and copy:"
@@ -90,7 +91,7 @@ class Takeaway(w.VBox):
         try:
             path = run.report(
                 f"tpwidgets-{_stamp(run)}.html",
-                use_case=controls.use_case.value, price=controls.price.value,
+                use_case=controls.use_case.value, price=controls.price.all,
             )  # fmt: skip
         except TpwidgetsError as error:
             self._complain(error)

@@ -1,7 +1,8 @@
 """The dashboard's texts: tiles, conditions and the run as code. Values in, HTML or code out."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any
 
 from ..cost.price import Price
@@ -39,7 +40,7 @@ STYLE = """<style>
   color: var(--jp-ui-font-color0, inherit);}
 .tp-tiles small, .tp-conditions, .tp-estimate {font-size: 12px;
   color: var(--jp-ui-font-color2, inherit);}
-.tp-answer, .tp-kpi {font-size: 15px;}
+.tp-answer, .tp-kpi, .tp-cost-line {font-size: 15px;}
 .tp-answer b {color: var(--jp-ui-font-color0, inherit);}
 .tp-status, .tp-status .widget-html-content {font-size: 13px; line-height: 1.35; height: auto;}
 .tp-explorer .tp-bad {color: var(--jp-error-color1, #b00020);}
@@ -158,7 +159,12 @@ def _plain(value: Any) -> Any:
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
-def as_code(endpoint: Endpoint, settings: Mapping[str, Any], price: Price | None) -> str:
+def as_code(
+    endpoint: Endpoint,
+    settings: Mapping[str, Any],
+    price: Price | None,
+    compared: Sequence[Price] = (),
+) -> str:
     """Return the `tp.measure` call for these settings. No secret is written out."""
     target = json.dumps(endpoint.profile or endpoint.url)
     given: dict[str, str] = {}
@@ -177,12 +183,18 @@ def as_code(endpoint: Endpoint, settings: Mapping[str, Any], price: Price | None
     if price is not None:
         given["price"] = _price(price)
     lines = "".join(f"    {name}={value},\n" for name, value in given.items())
-    return f"import tpwidgets as tp\n\nrun = tp.measure(\n    {target},\n{lines})\nrun.points"
+    others = "".join(f"    {_price(other)},\n" for other in compared)
+    beside = f"run.compared = [\n{others}]\n" if others else ""
+    code = f"import tpwidgets as tp\n\nrun = tp.measure(\n    {target},\n{lines})\n"
+    return f"{code}{beside}run.points"
 
 
 def _price(price: Price) -> str:
-    if price.hour is not None:
-        busy = "" if price.utilisation == 1 else f", utilisation={price.utilisation!r}"
-        return f"tp.Price.per_hour({price.hour!r}, replicas={price.replicas}{busy})"
-    cached = "" if price.cached_input is None else f", cached_input={price.cached_input!r}"
-    return f"tp.Price.per_token(output={price.output or 0!r}, input={price.input!r}{cached})"
+    """Write a price as code: what is its default is left out."""
+    kind, paid = ("hour", "hour") if price.hour is not None else ("token", "output")
+    given = {
+        field.name: value for field in fields(price)
+        if (value := getattr(price, field.name)) != field.default or field.name == paid
+    }  # fmt: skip
+    written = ", ".join(f"{name}={value!r}" for name, value in given.items())
+    return f"tp.Price.per_{kind}({written})"

@@ -1,0 +1,340 @@
+"""Cost against what people wait, and own hardware against an API, as the live board draws them.
+
+Both are computed from the operating points in the browser, so that a price that is moved moves
+them at once; `tpwidgets.cost` says the same of a run, in words and tables. They show the current
+run alone.
+"""
+
+import json
+from typing import Any
+
+from .layers import (
+    ALIKE,
+    GREY,
+    LEVEL,
+    LEVEL_NAMED,
+    Spec,
+    number,
+    pick,
+    state_index,
+    state_told,
+    texts,
+    y_axis,
+)
+from .pricing import LOOKS, MOST, PRICED_HINT, UNIT, USD, USD_HI, USD_LO, priced
+
+_FRONT = (
+    "ringed: no other level costs less, starts sooner or streams faster without being worse in "
+    "another of these"
+)
+_SHORT = "datum.value ? format(datum.value, '~s') : '0'"
+_STEPS = 40
+"""So many systems are drawn at most."""
+_TONES = json.dumps([tone for tone, _ in LOOKS[:MOST]])
+_OWN_RUN = [
+    {"filter": f"datum.current !== false && !datum.own_cost && {ALIKE}"},
+    {"filter": "!(datum.error_rate >= 1)"},
+    {"calculate": LEVEL, "as": "level"},
+]
+
+
+def weighing_charts() -> list[Spec]:
+    """Return the charts of the cost part, each what `live.layout.board_charts` frames."""
+    return [_against_waiting(266), _break_even(266)]
+
+
+# -- cost against what people wait -----------------------------------------------------------------
+
+
+def _against_waiting(height: int) -> Spec:
+    hint = f"{PRICED_HINT} || (rows ? '' : hint)"
+    tooltip = [
+        {"field": f"tell {name}", "type": "nominal", "title": name}
+        for name in ("title", "cost", "wait", "per user", "state")
+    ]
+    x: Spec = {
+        "field": "wait",
+        "type": "quantitative",
+        "scale": {"type": "log", "nice": False, "padding": 24},
+        "axis": {"grid": False, "format": ",.3~r", "labelOverlap": "greedy", "labelSeparation": 4,
+                 "tickCount": 6, "title": None},
+    }  # fmt: skip
+    y = _dollars(height, hint)
+    line: Spec = {"type": "line", "strokeWidth": 2}
+    point: Spec = {"type": "point", "size": 48, "strokeWidth": 1.75, "opacity": 1}
+    ring: Spec = {"type": "point", "shape": "circle", "size": 190, "strokeWidth": 1.5}
+    label: Spec = {"type": "text", "dy": -15, "fontSize": 11, "style": "hint"}
+    stroke = _literal("ink")
+    layers: list[Spec] = [
+        {
+            "mark": {"type": "rule", "strokeWidth": 1.5, "opacity": 0.6},
+            "transform": [{"filter": "isValid(datum.lo) && isValid(datum.hi)"}],
+            "encoding": {"y": y | {"field": "lo"}, "y2": {"field": "hi"}, "stroke": stroke},
+        },
+        {"mark": line, "encoding": {"y": y, **_by_price(), "order": {"field": "level"}}},
+        {
+            "mark": point,
+            "encoding": {"y": y, "stroke": stroke, "fill": _literal("inside"),
+                         "shape": _literal("shape"), "tooltip": tooltip},
+        },
+        {
+            "mark": ring | {"opacity": 1},
+            "transform": [{"filter": "datum.front"}],
+            "encoding": {"y": y, "stroke": stroke},
+        },
+        {
+            "mark": label,
+            "transform": [{"filter": "datum.usd === datum.top"}],
+            "encoding": {"y": y, "text": {"field": "level", "type": "quantitative",
+                                          "format": "~g"}},
+        },
+    ]  # fmt: skip
+    for layer in layers:
+        layer["encoding"]["x"] = x
+    wait = (
+        "'TTFT p95, ms'",
+        "'TTFT median, ms'",
+        "'E2E latency p95, ms'",
+        "'E2E latency median, ms'",
+    )
+    named = f"[{', '.join(wait)}][{_WAITS}]"
+    numbers = "'numbers: ' + (open ? 'requests/s' : 'concurrency')"
+    return {
+        "name": "waiting",
+        "card": "waiting",
+        "title": "cost against TTFT",
+        "needs": ["output_tps", "items_per_s"],
+        "prices": True,
+        "key": [{"name": _FRONT, "shape": "circle", "hollow": True}],
+        "description": "Cost in dollars against time to first token (where answers come whole: "
+        "end-to-end latency) of each level, a line for each price set. " + _FRONT,
+        "view": {
+            "height": height,
+            "transform": [*_OWN_RUN, *priced(), *_weighed()],
+            "layer": [
+                *layers,
+                *texts({"expr": f"'$ per ' + {UNIT}"}, hint, numbers),
+                _below(height, named),
+            ],
+        },
+    }
+
+
+_WAITS = "indexof(['ttft_p95_ms', 'ttft_p50_ms', 'e2e_p95_ms', 'e2e_p50_ms'], waiting)"
+
+
+def _weighed() -> list[Spec]:
+    """Compute each point's cost and waiting, and whether it is on the front of its price."""
+    # as cost.table has it: three digits each, less is noise
+    three = {name: f"toNumber(format(datum.{name}, '.3g'))" for name in ("usd", "wait", "speed")}
+    fields = {
+        "usd": USD,
+        "lo": USD_LO,
+        "hi": USD_HI,
+        "wait": "datum[waiting]",
+        "speed": "datum.user_tps_p50 || 0",
+        "at": "datum.price.at",
+    }
+    better = "datum.other.usd3 < datum.usd3 || datum.other.wait3 < datum.wait3"
+    better += " || datum.other.speed3 > datum.speed3"
+    beaten = " && ".join(
+        [
+            "datum.other.fit", "datum.other.usd3 <= datum.usd3", "datum.other.wait3 <= datum.wait3",
+            "datum.other.speed3 >= datum.speed3",
+            f"({better})",
+        ]
+    )  # fmt: skip
+    firm = "datum[replace(waiting, '_ms', '_firm')] !== false"
+    looks = {
+        "front": "datum.fit && !datum.lost",
+        "tone": f"({_TONES})[datum.at]",
+        "state": state_index(firm),
+        "shape": pick("shape"),
+        "ink": f"datum.state === 3 ? '{GREY}' : datum.tone",
+        "inside": f"{pick('hollow')} ? paper : datum.ink",
+        "tell title": f"(datum.price.label ? datum.price.label + ', ' : '') + ({LEVEL_NAMED})",
+        "tell cost": f"'$' + {number('usd')} + ' per ' + {UNIT} + (isValid(datum.lo) ?"
+        f" ' (95 %: ' + {number('lo')} + ' to ' + {number('hi')} + ')' : '')",
+        "tell wait": number("wait", " ms"),
+        "tell per user": f"{number('user_tps_p50')} + ' tokens/s'",
+        "tell state": state_told("(indexof(waiting, 'p95') < 0 ? 'p50' : 'p95')"),
+    }
+    return [
+        *_calculate(fields),
+        {"filter": "isValid(datum.usd) && datum.wait > 0"},
+        *_calculate(
+            {f"{name}3": rounded for name, rounded in three.items()}
+            | {"fit": "!datum.client_limited && !datum.provisional"}
+        ),
+        {"window": [{"op": "row_number", "as": "row"}]},
+        {"joinaggregate": [{"op": "values", "field": "row", "as": "others"}], "groupby": ["at"]},
+        {"flatten": ["others"], "as": ["other"]},
+        {"calculate": f"{beaten} ? 1 : 0", "as": "beaten"},
+        {"joinaggregate": [{"op": "max", "field": "beaten", "as": "lost"}], "groupby": ["row"]},
+        {"filter": "datum.other.row === datum.row"},
+        # prices of one level stand above each other: it is named once
+        {"joinaggregate": [{"op": "max", "field": "usd", "as": "top"}], "groupby": ["level"]},
+        *_calculate(looks),
+    ]
+
+
+# -- own hardware against an API -------------------------------------------------------------------
+
+
+def _break_even(height: int) -> Spec:
+    """Draw what `tpwidgets.cost.breakeven` finds, for the first price of each kind."""
+    both = "indexof(pluck(prices, 'hourly'), 1) >= 0 && indexof(pluck(prices, 'hourly'), 0) >= 0"
+    hint = f"!({both}) ? 'compare a price per hour with one per 1M tokens' : rows ? '' : hint"
+    x: Spec = {
+        "field": "tokens",
+        "type": "quantitative",
+        "scale": {"nice": False, "domainMin": 0},
+        "axis": {"title": None, "labelExpr": _SHORT, "grid": False, "tickCount": 6,
+                 "labelOverlap": "greedy"},
+    }  # fmt: skip
+    y = _dollars(height, hint)
+    line: Spec = {"type": "line", "strokeWidth": 2}
+    rule: Spec = {"type": "rule", "strokeDash": [2, 3], "color": GREY}
+    text: Spec = {"type": "text", "style": "hint", "fontSize": 11, "dx": 5}
+    layers: list[Spec] = []
+    for corners in (_OWN, _API):
+        encoding = {"x": x, "y": y, **_by_price(), "order": {"field": "corner"}}
+        layers.append({"mark": line, "transform": _calculate_rows(corners), "encoding": encoding})
+    marks = {
+        "datum.from": "format(datum.from, '.3~s') + ' a day, at ' + format(datum.level, '~g')"
+        " + (open ? ' requests/s' : ' concurrent')",
+        "volume": "'asked about'",
+    }
+    for i, (tokens, told) in enumerate(marks.items()):
+        found = _calculate({"tokens": tokens, "told": told})
+        kept = [*found, {"filter": "datum.tokens > 0 && datum.tokens <= datum.end"}]
+        left = {"expr": "'left'"}
+        place = {"x": x, "y": {"value": 8 + 16 * i}, "text": {"field": "told"}}
+        layers += [
+            {"mark": rule, "transform": kept, "encoding": {"x": x}},
+            {"mark": text | {"align": left}, "transform": kept, "encoding": place},
+        ]
+    return {
+        "name": "break_even",
+        "card": "break-even",
+        "title": "$ a day",
+        "needs": ["output_tps"],
+        "prices": True,
+        "description": "Dollars a day against output tokens a day: own hardware, a step up where "
+        "one system more is needed, and an API, in proportion; where they cross, and at which "
+        "level.",
+        "view": {
+            "height": height,
+            "transform": [{"filter": both}, *_OWN_RUN, *_compared()],
+            "layer": [*layers, *texts("$ a day", hint), _below(height, "'output tokens a day'")],
+        },
+    }
+
+
+_OWN = {
+    "corner": "sequence(0, 2 * ceil(datum.end / datum.best))",
+    "at": "datum.own.at",
+    "tokens": "min(ceil(datum.corner / 2) * datum.best, datum.end)",
+    "usd": "(floor(datum.corner / 2) + 1) * datum.daily",
+}
+_API = {
+    "corner": "[0, 1]",
+    "at": "datum.api.at",
+    "tokens": "datum.corner * datum.end",
+    "usd": "datum.tokens * datum.api_usd / 1e6",
+}
+"""The corners of both lines: the first field has a value for each."""
+
+
+def _compared() -> list[Spec]:
+    """Find the point that decides: the lowest level at which own hardware can cost less."""
+
+    def first(hourly: int) -> str:
+        return f"prices[indexof(pluck(prices, 'hourly'), {hourly})]"
+
+    priced_at = dict.fromkeys(("paid_in", "paid_out", "billed"))
+    at_api = [
+        {"calculate": first(0), "as": "price"},
+        *(step for step in priced() if step.get("as") in priced_at),
+    ]
+    fields = {
+        "api": first(0),
+        "own": first(1),
+        "api_usd": "datum.billed",
+        "daily": "datum.own.hour * datum.own.replicas * 24",
+        "most": "datum.output_tps * datum.own.busy_pct / 100 * 86400",
+        "from": "datum.api_usd > 0 ? datum.daily / datum.api_usd * 1e6 : null",
+        "enough": "datum.from <= datum.most ? datum.level : null",
+    }
+    usable = "!datum.client_limited && !datum.provisional && datum.most > 0"
+    return [
+        *at_api,
+        *_calculate(fields),
+        {"filter": f"{usable} && isValid(datum.api_usd)"},
+        {
+            "joinaggregate": [
+                {"op": "max", "field": "most", "as": "best"},
+                {"op": "min", "field": "enough", "as": "least"},
+            ]
+        },
+        {
+            "filter": "isValid(datum.least) ? datum.level === datum.least"
+            " : datum.most === datum.best"
+        },
+        {"window": [{"op": "row_number", "as": "row"}]},
+        {"filter": "datum.row === 1"},
+        *_calculate(
+            {
+                "from": "isValid(datum.least) ? datum.from : null",
+                "end": f"1.2 * min(max(datum.best, volume), {_STEPS} * datum.best)",
+            }
+        ),
+    ]
+
+
+# -- what both need --------------------------------------------------------------------------------
+
+
+def _calculate(fields: dict[str, str]) -> list[Spec]:
+    return [{"calculate": expression, "as": name} for name, expression in fields.items()]
+
+
+def _calculate_rows(fields: dict[str, str]) -> list[Spec]:
+    """Make a row of each value of the first field."""
+    (name, values), *others = fields.items()
+    return [{"calculate": values, "as": name}, {"flatten": [name]}, *_calculate(dict(others))]
+
+
+def _dollars(height: int, hint: str) -> Spec:
+    return {
+        "field": "usd",
+        "type": "quantitative",
+        "axis": y_axis(height, hint, money=True),
+        "scale": {"zero": True, "nice": 5},
+    }
+
+
+def _by_price() -> dict[str, Any]:
+    return {
+        channel: {
+            "field": "at",
+            "type": "nominal",
+            "scale": {"domain": list(range(MOST)), "range": [look[i] for look in LOOKS[:MOST]]},
+            "legend": None,
+        }
+        for i, channel in enumerate(("color", "strokeDash"))
+    }
+
+
+def _below(height: int, said: str) -> Spec:
+    """Name the x axis by an expression, which its own title can't be."""
+    mark = {"type": "text", "text": {"expr": said}, "style": "hint", "fontSize": 11}
+    return {
+        "data": {"values": [{}]},
+        "mark": mark | {"align": "right", "baseline": "top"},
+        "encoding": {"x": {"value": "width"}, "y": {"value": height + 22}},
+    }
+
+
+def _literal(field: str) -> Spec:
+    return {"field": field, "type": "nominal", "scale": None, "legend": None}
