@@ -195,8 +195,6 @@ def _targets(rows: list[Row]) -> str:
             98,
         ),
         ("output tokens/s, % off", off("reported_output_tps", "true_output_tps"), "≤", 0.5),
-        ("CPU at 64 streams, µs per token", worst("cpu_us_per_token", streams=64), "≤", 45),
-        ("CPU at 256 streams, µs per token", worst("cpu_us_per_token", streams=256), "≤", 35),
         ("measuring process, PSS, MB", worst("measuring_pss_mb"), "≤", 80),
         ("call → first request, s", worst("call_to_first_request_s"), "≤", 0.5),
         ("last token → result, s", worst("last_token_to_result_s"), "≤", 0.7),
