@@ -51,6 +51,13 @@ def test_requests_that_straddle_the_edges_count_by_arrival():
     assert point["input_tps"] == pytest.approx(100 / 0.9)  # only the second began inside
 
 
+def test_requests_in_the_order_of_their_ends_stay_so():
+    """Workers tell of their requests one after the other, not in order."""
+    samples = [request(at, [10.0 + at]) for at in (3.0, 0.0, 2.0, 1.0)]
+    in_order = Ledger(samples).since(-1.0).in_order()
+    assert in_order.where(in_order["sent_s"] > 0.5)["sent_s"].tolist() == [1.0, 2.0, 3.0]
+
+
 def test_adjoining_windows_count_each_token_and_each_request_once():
     samples = closed_loop(4, 10)
     edges = sorted([0.0, samples[3].ended_s, 3.0, 7.5, 10.0])  # one edge exactly on an arrival

@@ -109,7 +109,9 @@ _POINT: dict[str, tuple[str, str]] = {
     ),
     "total_tps": ("float64", "output_tps + input_tps; tokens per second"),
     **_with_interval(
-        "rps", "requests that ended well in the whole turns / their length; per second"
+        "rps",
+        "requests that ended well per second of the whole turns; those that straddle their "
+        "edges by the share within",
     ),
     "batches_per_s": ("float64", "rps, where a request asks for several items; per second"),
     **_with_interval("items_per_s", "items (texts, prompts, choices) in these; per second"),

@@ -1,29 +1,36 @@
 """How far successive requests depend on each other.
 
 Sources: Künsch, "The jackknife and the bootstrap for general stationary observations", Ann. Stat.
-17 (1989); Politis & White, "Automatic block-length selection for the dependent bootstrap",
-Econometric Reviews 23 (2004), with the correction of Patton, Politis & White (2009); Meketon &
-Schmeiser, "Overlapping batch means: something for nothing?", Proc. Winter Simulation Conf. (1984).
+17 (1989); Kiefer & Vogelsang, "A new asymptotic theory for heteroskedasticity-autocorrelation
+robust tests", Econometric Theory 21 (2005); Politis & White, "Automatic block-length selection for
+the dependent bootstrap", Econometric Reviews 23 (2004), with the correction of Patton, Politis &
+White (2009).
 """
 
-from math import ceil, inf, sqrt
+from math import ceil, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-MIN_VALUES = 6
+Z = 1.959963984540054
+"""The normal distribution's 97.5 % point."""
+
+MIN_VALUES = 3
 """Fewer values don't tell of a dependence."""
 
 BLOCK_TURNS = 2
-"""Where requests depend on each other, blocks are as long as so many of them, one after another."""
+"""Blocks are as long as so many requests, one after another, …"""
+MIN_BLOCKS = 3
+"""… if so many of them fit."""
 
-INDEPENDENT = 1.0, inf
-"""What `dependence` says of independent values."""
+OUTLASTS = 0.5
+"""How many turns of what values share lie beyond a block: ⅓ if they share only while they overlap,
+more where a batch stays together for some turns."""
 
-ONE_SIDED = 1.645
-"""The normal distribution's 95 % point."""
+LEAST = 0.05
+"""A few blocks may be all alike by chance: the ratio of variances is at least this."""
 
 
 def ranked(values: Floats) -> Floats:
@@ -33,12 +40,13 @@ def ranked(values: Floats) -> Floats:
     return ranks
 
 
-def dependence(x: Floats | NDArray[np.bool_], at_once: float) -> tuple[float, float]:
-    """Tell how much larger the variance of a mean is than if `x` were independent.
+def dependence(x: Floats | NDArray[np.bool_], at_once: float) -> float:
+    """Tell how many dependent values are worth one independent one.
 
-    That is the circular block bootstrap's (Künsch 1989) over the plain one. It is made up for what
-    blocks don't see, if values depend on each other while they overlap; and it is 1 where nothing
-    tells of a dependence, beyond chance.
+    That is how many times larger the square of a mean's 95 % interval is than if there were many
+    values, independent of each other: the block bootstrap's variance over the plain one, made up
+    for what blocks don't see, times what it takes that so few blocks tell of it. Below 1 values
+    even each other out, or it is by chance.
 
     Parameters
     ----------
@@ -46,37 +54,50 @@ def dependence(x: Floats | NDArray[np.bool_], at_once: float) -> tuple[float, fl
         One value for each request, in the order of their ends.
     at_once : float
         How many requests were under way at once.
-
-    Returns
-    -------
-    float, float
-        The ratio, at least 1; with how many degrees of freedom it was found (Meketon & Schmeiser
-        1984), +∞ where there is no dependence.
     """
     n = x.size
     if n < MIN_VALUES:
-        return INDEPENDENT
+        return 1.0
     x = x - x.mean()
     variance = float(x @ x) / n
     if variance <= 0:
-        return INDEPENDENT
-    own = block_length(x)
-    block = max(1, min(max(own, round(BLOCK_TURNS * at_once)), n // 3))
-    ratio = float(block_means(x, block).var()) * block / variance
-    if own == 1 and ratio <= 1 + ONE_SIDED * sqrt(4 * block / (3 * n)):
-        return INDEPENDENT
-    ratio /= 1 - min(0.5, at_once / (3 * block))
-    return max(1.0, ratio), 1.5 * (n / block - 1)
+        return 1.0
+    block = max(1, min(round(BLOCK_TURNS * at_once), n // MIN_BLOCKS))
+    ratio = block_variance(x, block) / variance
+    if ratio > 1:  # only what values share can outlast a block, not what each has alone
+        ratio = 1 + (ratio - 1) / (1 - min(0.5, OUTLASTS * at_once / block))
+    return max(ratio, LEAST) * (critical(block / n) / Z) ** 2
 
 
-def block_means(x: Floats, block: int) -> Floats:
-    """Return the means of all blocks of that length, `x` taken as a circle."""
-    total = np.concatenate(([0.0], np.cumsum(np.concatenate((x, x[: block - 1])))))
-    return (total[block:] - total[:-block]) / block
+def block_variance(x: Floats, block: int) -> float:
+    """Return n × the variance of a mean by the moving block bootstrap (Künsch 1989).
+
+    Blocks at both ends are cut off there, so that it is what Bartlett's weights give.
+
+    Parameters
+    ----------
+    x : array of shape (n,)
+        Values less their mean.
+    """
+    total = np.concatenate((np.zeros(block), np.cumsum(x), np.full(block - 1, x.sum())))
+    sums = total[block:] - total[:-block]
+    return float(sums @ sums) / (block * x.size)
+
+
+def critical(share: float) -> float:
+    """Return what to multiply such a deviation by for a 95 % interval (Kiefer & Vogelsang 2005).
+
+    Parameters
+    ----------
+    share : float
+        Of all values in a block. The fewer blocks there are, the less they tell of the variance,
+        and the more of it has gone with the mean.
+    """
+    return Z + 2.9694 * share + 0.4160 * share**2 - 0.5324 * share**3
 
 
 def block_length(x: Floats) -> int:
-    """Choose the circular bootstrap's block length, in values (Politis & White 2004, 3.2)."""
+    """Choose the bootstrap's block length, in values (Politis & White 2004, 3.2)."""
     n = x.size
     longest = max(1, min(ceil(3 * sqrt(n)), n // 4))
     centred = x - x.mean()

@@ -2,10 +2,11 @@
 
 How often they cover the truth, ``python -m benchmarks coverage`` tells.
 
-Sources: Hahn & Meeker, *Statistical Intervals* (1991), section 5.2; Woodruff, "Confidence intervals
-for medians and other position measures", JASA 47 (1952); Kish, *Survey Sampling* (1965), section
-8.2, on how many independent values dependent ones are worth; Heidelberger & Lewis, "Quantile
-estimation in dependent sequences", Oper. Res. 32 (1984); and those in `dependence`.
+Sources: Hahn & Meeker, *Statistical Intervals* (1991), section 5.2; Nyblom, "Note on interpolated
+order statistics", Statist. Probab. Lett. 14 (1992); Woodruff, "Confidence intervals for medians and
+other position measures", JASA 47 (1952); Kish, *Survey Sampling* (1965), section 8.2, on how many
+independent values dependent ones are worth; Heidelberger & Lewis, "Quantile estimation in dependent
+sequences", Oper. Res. 32 (1984); and those in `dependence`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -15,15 +16,13 @@ from math import ceil, exp, floor, inf, lgamma, log, log1p, sqrt
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .dependence import INDEPENDENT, Floats, block_length, block_means, dependence, ranked
+from .dependence import Floats, Z, block_length, block_variance, critical, dependence, ranked
 
 Interval = tuple[float, float] | tuple[None, None]
 NONE: Interval = (None, None)
 AnyFloats = NDArray[np.floating]
 
 ALPHA = 0.05
-Z = 1.959963984540054
-"""The normal distribution's 97.5 % point."""
 
 EXACT_UP_TO = 5_000
 """Above this many values the binomial ranks are taken from the normal approximation."""
@@ -39,6 +38,17 @@ MIN_BINS = 8
 MIN_TURNS = 2.9
 """From about three turns on, a rate's interval is taken from how they differ."""
 
+EVENED_OUT = 0.7
+"""Values count as independent ones at most 1 / this times: what dependence seems to take by chance,
+it has to be able to give."""
+
+LUMPS = 2.5
+"""If so many values are worth one, they come in lumps: ranks are rounded outwards."""
+
+MIDDLE = 0.2
+"""Percentiles this far from both ends have an interval also where too few values are independent
+for ranks: at least from `QUARTER` of the way from each end."""
+QUARTER = 0.25
 
 EPS = 1e-9
 
@@ -74,9 +84,10 @@ def percentiles(
 ) -> list[tuple[float | None, Interval]]:
     """Give percentiles `ps` (0 to 1) of `values`, shape (n,), with 95 % intervals.
 
-    An interval runs between two order statistics, whose ranks come from Binomial(n, p): it assumes
-    no distribution and covers at least 95 % (Hahn & Meeker 1991, 5.2). It is (None, None) where no
-    two order statistics cover 95 %: below n = 6 for the median, 59 for p95, 299 for p99.
+    An interval runs between two order statistics, whose ranks come from Binomial(n, p) (Hahn &
+    Meeker 1991, 5.2) and are interpolated (Nyblom 1992): it assumes no distribution but that. It is
+    (None, None) where no two order statistics cover 95 %: below n = 6 for the median, 59 for p95,
+    299 for p99.
 
     Requests that were under way together share the engine's steps and its queue: they are worth
     fewer independent ones (Kish 1965), whose ranks are taken then.
@@ -88,51 +99,76 @@ def percentiles(
         0: they are independent.
     """
     ordered = np.sort(values)
-    n = ordered.size
-    overall = dependence(ranked(values), at_once) if at_once else INDEPENDENT
+    overall = dependence(ranked(values), at_once) if at_once else 1.0
     found: list[tuple[float | None, Interval]] = []
     for p in ps:
-        value = _at(ordered, p) if n else None
-        worth = n
-        if at_once and value is not None:
-            # what is slow may come together even where the rest doesn't
-            worth = _worth(n, max(overall, dependence(values <= value, at_once)))
-        ranks = _ranks(worth, p)
+        value = _at(ordered, p) if ordered.size else None
         interval: Interval = NONE
-        if ranks is not None:
-            low, high = (rank / (worth + 1) * (n + 1) for rank in ranks)
-            interval = float(ordered[floor(low + EPS) - 1]), float(ordered[ceil(high - EPS) - 1])
+        if value is not None and _ranks(ordered.size, p):
+            effect = 1.0
+            if at_once:
+                own = dependence(values <= value, at_once)
+                # few values tell of a tail: where it seems to depend on less than the rest does …
+                effect = max(own, (own + overall) / 2)
+            interval = _percentile_interval(ordered, p, effect)
         found.append((value, interval))
     return found
 
 
-def _worth(n: int, depends: tuple[float, float]) -> int:
-    """Return how many independent values `n` are worth that depend on each other."""
-    effect, degrees = depends
-    return max(1, round(n / max(1.0, effect * (student(degrees) / Z) ** 2)))
+def _percentile_interval(ordered: Floats, p: float, effect: float) -> Interval:
+    """Give the 95 % interval of percentile `p`, where `effect` values are worth one."""
+    n, worth = ordered.size, _worth(ordered.size, effect)
+    ranks = _ranks(worth, p)
+    if ranks is not None:
+        each = (n + 1) / (worth + 1)
+        low, high = each * ranks[0], each * ranks[1]
+        if effect > LUMPS:
+            low, high = floor(each * floor(ranks[0]) + EPS), ceil(each * ceil(ranks[1]) - EPS)
+        return _at(ordered, (low - 1) / (n - 1)), _at(ordered, (high - 1) / (n - 1))
+    inner = (1 - QUARTER) * min(p, 1 - p)
+    if min(p, 1 - p) < MIDDLE:
+        return NONE
+    # Woodruff's interval would reach beyond all values: as far as if they went on evenly
+    times = Z * sqrt(effect * p * (1 - p) / n) / inner
+    value = _at(ordered, p)
+    low = value - times * (value - _at(ordered, p - inner))
+    return max(low, min(0.0, float(ordered[0]))), value + times * (_at(ordered, p + inner) - value)
+
+
+def _worth(n: int, effect: float) -> int:
+    """Return how many independent values `n` are worth, `effect` of which are worth one."""
+    return max(1, round(n / max(EVENED_OUT, effect)))
 
 
 @lru_cache(maxsize=1024)
-def _ranks(n: int, p: float) -> tuple[int, int] | None:
-    """Find ranks l < u (from 1) with P(l ≤ B < u) ≥ 95 % for B ~ Binomial(n, p).
+def _ranks(n: int, p: float) -> tuple[float, float] | None:
+    """Find ranks l < u (from 1) between which percentile `p` of `n` values is at 95 %.
 
-    Each tail gets 2.5 %; where the upper one can't be that small, the largest value bounds it and
-    the lower tail gets what is left.
+    That is P(l ≤ B < u) for B ~ Binomial(n, p), for ranks between whole ones as Nyblom (1992) has
+    it. Each tail gets 2.5 %; where the upper one can't be that small, the largest value bounds it
+    and the lower tail gets what is left.
     """
     if n < 2:
         return None
     if n > EXACT_UP_TO:
         half = Z * sqrt(n * p * (1 - p))
-        return max(1, floor(n * p - half)), min(n, ceil(n * p + half) + 1)
+        return max(1.0, n * p - half + 0.5), min(float(n), n * p + half + 0.5)
     log_factorial = np.concatenate(([0.0], np.cumsum(np.log(np.arange(1, n + 1)))))
     k = np.arange(n + 1)
     log_pmf = log_factorial[n] - log_factorial - log_factorial[::-1]
     cdf = np.cumsum(np.exp(log_pmf + k * np.log(p) + (n - k) * np.log1p(-p)))
-    # P(B < l) = cdf[l − 1] and P(B ≥ u) = 1 − cdf[u − 1].
-    upper = min(n, int(np.searchsorted(cdf, 1 - ALPHA / 2)) + 1)
-    left = ALPHA - max(1 - float(cdf[upper - 1]), ALPHA / 2)
-    lower = int(np.searchsorted(cdf, left, side="right"))
-    return (lower, upper) if 1 <= lower < upper else None
+
+    def at(beyond: float) -> float:
+        """Return the rank whose value is above the percentile with that probability; 0: none."""
+        r = int(np.searchsorted(cdf, beyond, side="right"))  # P(B < r) = cdf[r − 1]
+        if not 1 <= r < n:
+            return 0.0
+        above, below = float(cdf[r] - beyond), float(beyond - cdf[r - 1])
+        return r + 1 / (1 + r * (1 - p) * above / max((n - r) * p * below, 1e-300))
+
+    upper = at(1 - ALPHA / 2)
+    lower = at(ALPHA / 2 if upper else ALPHA - (1 - float(cdf[n - 1])))
+    return (lower, upper or float(n)) if lower else None
 
 
 def share_test(met: int, n: int, share: float) -> bool | None:
@@ -174,7 +210,7 @@ def kept_test(kept: NDArray[np.bool_], share: float, at_once: float) -> bool | N
         How many were under way at once.
     """
     n = kept.size
-    worth = _worth(n, dependence(kept, at_once)) if n else 0
+    worth = min(n, _worth(n, dependence(kept, at_once)))
     return share_test(round(int(kept.sum()) * worth / max(n, 1)), worth, share)
 
 
@@ -195,12 +231,14 @@ def pooled_percentiles(
     blocks: Callable[[], Iterable[tuple[AnyFloats, NDArray[np.intp]]]],
     total: int,
     ps: Sequence[float],
+    at_once: float = 0.0,
 ) -> list[tuple[float | None, Interval]]:
     """Give percentiles, with 95 % intervals, of values pooled over requests, in single precision.
 
     The gaps of one request resemble each other, so they are no independent sample: the request is
     the unit. The variance of the share of values at or below the percentile is that of a ratio
-    over requests, and its bounds are turned back into percentiles (Woodruff 1952).
+    over requests, as far as these depend on each other, and its bounds are turned back into
+    percentiles (Woodruff 1952).
 
     Parameters
     ----------
@@ -211,6 +249,9 @@ def pooled_percentiles(
         How many values there are.
     ps : sequence of float
         Between 0 and 1.
+    at_once : float
+        How many requests were under way at once; they come in the order of their ends then. 0: they
+        are independent.
     """
     if not total:
         return [(None, NONE) for _ in ps]
@@ -221,19 +262,20 @@ def pooled_percentiles(
         filled += values.size
     ordered.sort()
     found = [_at(ordered, p) for p in ps]
-    clusters, squares = 0, [0.0] * len(ps)
+    residuals: list[list[Floats]] = [[] for _ in ps]
     for values, sizes in blocks():
         starts = np.cumsum(sizes) - sizes
-        clusters += sizes.size
-        for i, (p, value) in enumerate(zip(ps, found, strict=True)):
+        for p, value, some in zip(ps, found, residuals, strict=True):
             within = values.astype(np.float32, copy=False) <= np.float32(value)
-            below = np.add.reduceat(within, starts, dtype=np.float64)
-            residual = below - p * sizes
-            squares[i] += float(residual @ residual)
+            some.append(np.add.reduceat(within, starts, dtype=np.float64) - p * sizes)
     out: list[tuple[float | None, Interval]] = []
-    for p, value, square in zip(ps, found, squares, strict=True):
+    for p, value, some in zip(ps, found, residuals, strict=True):
         interval: Interval = NONE
+        residual = np.concatenate(some)
+        clusters = residual.size
         if clusters >= MIN_CLUSTERS:
+            effect = max(EVENED_OUT, dependence(residual, at_once)) if at_once else 1.0
+            square = effect * float(residual @ residual)
             half = Z * sqrt(clusters / (clusters - 1) * square) / total
             if half <= p <= 1 - half:
                 interval = _at(ordered, p - half), _at(ordered, p + half)
@@ -251,12 +293,12 @@ def _at(ordered: AnyFloats, p: float) -> float:
 
 
 def rate_interval(counts_per_bin: ArrayLike, bin_s: float) -> Interval:
-    """Give the 95 % interval of a rate, per second, by the circular block bootstrap.
+    """Give the 95 % interval of a rate, per second, by the block bootstrap.
 
     Successive bins are correlated (a stream keeps its pace, a batch its size), so blocks of bins
     are drawn, not bins (Künsch 1989), as long as their autocorrelation asks (Politis & White 2004).
     Nothing is resampled: a mean of blocks that are drawn independently has a variance that can be
-    written down. As there are few blocks, the interval is Student's, not the normal distribution's.
+    written down. That there are few of them makes the interval longer (Kiefer & Vogelsang 2005).
 
     Parameters
     ----------
@@ -270,9 +312,8 @@ def rate_interval(counts_per_bin: ArrayLike, bin_s: float) -> Interval:
     if n < MIN_BINS or bin_s <= 0 or not counts.any():
         return NONE
     block = block_length(counts)
-    means = block_means(counts, block)
     mean = float(counts.mean())
-    half = _half_width(n / block) * float(means.std())
+    half = critical(block / n) * sqrt(block_variance(counts - mean, block) / n)
     return max(0.0, mean - half) / bin_s, (mean + half) / bin_s
 
 
@@ -303,7 +344,7 @@ def turns_interval(
         return NONE
     residual = amounts - rate * spans
     deviation = sqrt(float(residual @ residual) / (spans.size - users))
-    half = _half_width(turns) * sqrt(turns - 1) * deviation * sqrt(turns) / length_s
+    half = student(turns - 1) * deviation * sqrt(turns) / length_s
     return max(0.0, rate - half), rate + half
 
 
@@ -331,9 +372,8 @@ def turn_rate_interval(
         return NONE
     residual = amounts - rate / users * spans
     residual -= residual.mean()
-    ratio, degrees = dependence(residual, users)
-    variance = ratio * float(residual @ residual) * n / (n - 1)
-    half = student(min(degrees, n - 1)) * sqrt(variance) / length_s
+    variance = dependence(residual, users) * float(residual @ residual) * n / (n - 1)
+    half = Z * sqrt(variance) / length_s
     return max(0.0, rate - half), rate + half
 
 
@@ -342,11 +382,6 @@ def arrival_rate_interval(at: Floats, start: float, end: float) -> Interval:
     bin_s = (end - start) / BINS
     index = np.minimum(((at - start) / bin_s).astype(np.intp), BINS - 1)
     return rate_interval(np.bincount(index, minlength=BINS), bin_s)
-
-
-def _half_width(blocks: float) -> float:
-    """Return half the interval of a mean of `blocks` values, in their standard deviations."""
-    return student(blocks - 1) / sqrt(blocks - 1)
 
 
 def student(degrees: float) -> float:

@@ -69,7 +69,7 @@ class Columns:
         if not len(chosen):
             return replace(self, _chosen=chosen)
         low, high = int(chosen[0]), int(chosen[-1]) + 1
-        if high - low > len(chosen):
+        if (np.diff(chosen) != 1).any():
             return replace(self, _chosen=chosen)
         return Columns(self._samples, self._first + low, self._data[:, low:high])
 

@@ -61,7 +61,8 @@ def operating_point(
       nor left out by the window's edges.
     * Rates count what arrived in whole turns of a user (`whole_turns`), tokens also of requests
       that straddle the edges, failed or were stopped. Prompt tokens are credited at the first
-      token.
+      token. Of requests that straddle the edges that share counts which lies within (`by_turns`):
+      users who fell into step end theirs together, just inside the edges or just outside.
     * A request that was cut short never got its usage: its chunks are worth, and its prompt is as
       long as, the mean of the requests that did.
     * An open loop has no users, hence no turns: its rates are counted over the whole window, and
@@ -135,7 +136,7 @@ def _row(
         row |= offered(c, ended, ok, window, start, known, at_once, provisional=provisional)
     row |= _ttft_parts(ok)
     if not provisional:
-        row |= _gaps(ok, row)
+        row |= _gaps(ok, row, at_once)
     failed = ended.where(ended["status"] >= RATE_LIMITED)
     unsent = ended.where(ended["status"] == CLIENT_LIMIT)
     late_ms = float(ended["client_error_ms"].mean()) if len(ended) else None
@@ -223,10 +224,11 @@ def _rates(
         bins = min(BINS, int(length / Grid.STEP_S))
         counts = np.diff(course(np.linspace(since, until, max(bins, 1) + 1)))
         tokens = float(counts.sum())
-        interval = by_turns(c, c.tokens(per_chunk), since, until, tokens / length, users=users)
+        rate = tokens / length
+        _, interval = by_turns(c, c.tokens(per_chunk), since, until, rate, users=users)
         if interval == NONE:
             interval = rate_interval(counts, length / max(bins, 1))
-        out |= _cell("output_tps", tokens / length, interval)
+        out |= _cell("output_tps", rate, interval)
     # prompts count from the first token on or, where none stream, from the answer
     credited_s = np.where(np.isnan(first_s), c["ended_s"], first_s)
     begun = c.where((credited_s > since) & (credited_s <= until))
@@ -241,11 +243,16 @@ def _completions(
     c: Columns, which: Masks, since: float, until: float, window: Window, name: str = "rps",
     *, by_tokens: bool = False,
 ) -> Row:  # fmt: skip
-    """Count those requests that `which` says."""
+    """Count those requests that `which` says; of those that straddle an edge, what lies within."""
     ends = c["ended_s"][which & (c["ended_s"] > since) & (c["ended_s"] <= until)]
     rate, interval = ends.size / (until - since), NONE
     if not by_tokens:
-        interval = by_turns(c, which.astype(float), since, until, rate, users=window.rate is None)
+        # whole turns fill hardly ever all of the window
+        whole = window.rate is None and until - since < window.length_s - EDGE_S
+        rate, interval = by_turns(
+            c, which.astype(float), since, until, None if whole else rate,
+            users=window.rate is None,
+        )  # fmt: skip
         if interval == NONE:
             interval = arrival_rate_interval(ends, since, until)
     return _cell(name, rate, interval)
@@ -323,12 +330,12 @@ def _ttft_parts(ok: Columns) -> Row:
     return out
 
 
-def _gaps(ok: Columns, row: Row) -> Row:
+def _gaps(ok: Columns, row: Row, at_once: float) -> Row:
     """Percentiles of the times between successive chunks of the requests that ended well."""
-    several = ok.where(ok["chunks"] > 1)
+    several = ok.where(ok["chunks"] > 1).in_order()
     stamps = several.stamps
     total = int(several["chunks"].sum()) - len(several)
-    found = pooled_percentiles(lambda: gaps(stamps), total, list(PERCENTILES.values()))
+    found = pooled_percentiles(lambda: gaps(stamps), total, list(PERCENTILES.values()), at_once)
     per_chunk = measured(row, "tokens_per_chunk")
     chunk_is_token = per_chunk is not None and abs(per_chunk - 1) <= ONE_TOKEN
     out: Row = {}

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from ..samples import Window
 from ..words import count, measured
 from .arrivals import Floats
-from .intervals import NONE, Interval, Z, student
+from .dependence import Z
+from .intervals import NONE, Interval, student
 from .turns import EDGE_S
 
 Row = dict[str, object]

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from ..errors import MeasurementError
 from ..words import count, is_whole, measured, throughput
-from .intervals import Z, student
+from .dependence import Z
+from .intervals import student
 
 Point = Mapping[str, object]
 Floats = NDArray[np.float64]

@@ -61,12 +61,13 @@ def known_until(c: Columns, start: float, end: float, window: Window) -> float |
 
 
 def by_turns(
-    c: Columns, amounts: Floats, since: float, until: float, rate: float, *, users: bool
-) -> Interval:
-    """Take a rate's interval from what each turn of each user brought, and how long it took.
+    c: Columns, amounts: Floats, since: float, until: float, counted: float | None, *, users: bool
+) -> tuple[float, Interval]:
+    """Take a rate from what each turn of each user brought, and how long it took.
 
     The middle is the rate if each turn's amount came evenly over it: then it makes no difference
-    where turns are cut off. The interval reaches to `rate`, which was counted, where it must.
+    where turns are cut off, nor that users who fell into step end theirs together. The interval
+    reaches to `counted` where it must.
 
     Parameters
     ----------
@@ -74,13 +75,22 @@ def by_turns(
         What each sample of `c` brought.
     since, until : float
         The span that is counted over; s on the worker's clock.
-    rate : float
-        What was counted, per second.
+    counted : float, optional
+        The rate as it was counted, per second, where that is to be told.
     users : bool
         Whether there are any; where not, what ends takes turns: each from one end to the next.
+
+    Returns
+    -------
+    float, Interval
+        `counted` or else the middle.
     """
+    length = until - since
+    was_stopped = c["status"] == STOPPED
+    within = np.minimum(c["ended_s"], until) - np.maximum(c["sent_s"], since)
+    stopped_s = float(np.maximum(within[was_stopped], 0.0).sum())
     sent, ended, slots, amounts = (
-        column[c["status"] != STOPPED] for column in (c["sent_s"], c["ended_s"], c["slot"], amounts)
+        column[~was_stopped] for column in (c["sent_s"], c["ended_s"], c["slot"], amounts)
     )
     if not users:
         slots = np.zeros(ended.size)
@@ -88,17 +98,16 @@ def by_turns(
     sent, ended, slots, amounts = (x[order] for x in (sent, ended, slots, amounts))
     same = np.append(False, slots[1:] == slots[:-1])
     # a user who pauses after a failure is still at that turn
-    begun = np.where(same, np.roll(ended, 1), sent)
+    begun = np.where(same, np.roll(ended, 1), sent if users else np.maximum(sent, since))
     spans = np.maximum(ended - begun, EDGE_S)
     inside = np.flatnonzero((ended > since + 2 * EDGE_S) & (ended <= until))
     if not inside.size:
-        return NONE
+        return counted or 0.0, NONE
     inside = inside[np.argsort(ended[inside], kind="stable")]
-    length = until - since
     # how much of each turn lies between
-    shares = np.minimum(begun + spans, until) - np.maximum(begun, since)
-    even = float((amounts * np.maximum(shares, 0.0) / spans).sum()) / length
-    lo, hi = turn_rate_interval(
-        amounts[inside], spans[inside], np.unique(slots[inside]).size, even, length
-    )
-    return NONE if lo is None or hi is None else (min(lo, rate), max(hi, rate))
+    shares = np.maximum(np.minimum(begun + spans, until) - np.maximum(begun, since), 0.0)
+    many = np.unique(slots[inside]).size
+    even = float((amounts * shares / spans).sum()) / (length - stopped_s / many)
+    lo, hi = turn_rate_interval(amounts[inside], spans[inside], many, even, length)
+    rate = even if counted is None else counted
+    return rate, NONE if lo is None or hi is None else (min(lo, rate), max(hi, rate))
