@@ -1,5 +1,6 @@
 """Intervals cover the truth; a part of ``python -m benchmarks coverage`` that takes no time."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from benchmarks.coverage import Searched, told
 from benchmarks.virtual import Level
 from tpwidgets.metrics.dependence import dependence
 from tpwidgets.metrics.drift import settling
-from tpwidgets.metrics.intervals import percentiles
+from tpwidgets.metrics.intervals import percentiles, pooled_percentiles
 from tpwidgets.metrics.points import operating_point
 from tpwidgets.workload.loads import Load
 from tpwidgets.workload.rates import OpenLoad
@@ -28,6 +29,20 @@ def test_percentiles_of_requests_that_share_their_steps() -> None:
             known += hits == "known" and lo <= 0 <= hi
     assert alone < 130
     assert 184 <= known <= 200
+
+
+def test_gaps_of_requests_that_share_their_steps() -> None:
+    rng = np.random.default_rng(1)
+    hits = {0.0: 0, 8.0: 0}
+    for _ in range(200):
+        pace = np.convolve(rng.normal(10, 1, size=127), np.ones(8) / 8, "valid")
+        gaps = np.repeat(pace, 5) + rng.normal(0, 0.1, size=600)
+        one = [(gaps, np.full(120, 5))]
+        for at_once in hits:
+            ((_, (lo, hi)),) = pooled_percentiles(partial(iter, one), 600, [0.5], at_once)
+            hits[at_once] += lo <= 10 <= hi
+    assert hits[0.0] < 130
+    assert 180 <= hits[8.0] <= 198
 
 
 def test_what_is_independent_loses_nothing() -> None:
