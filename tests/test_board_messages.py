@@ -74,7 +74,7 @@ def test_board_sends_a_point_of_the_series_once():
     assert [len(message["series"]["points"]) for message in sent[:4]] == [0, 1, 1, 0]
     everything = board.get_state()["_snapshot"]["series"]
     assert everything["points"] == told
-    assert everything["levels"] == [[0.0, 4, 1.2, None]]
+    assert everything["levels"] == [[0.0, "4", 1.2, None]]
     timeline.end(1.0)
     board.update([], timeline)
     assert sent[-1]["series"]["ended"]

@@ -47,7 +47,8 @@ def test_where_answers_come_whole_their_latency_and_items_are_told() -> None:
     gathered.timeline.begin_level(2)
     for tick in range(61):
         gathered.samples = samples[:tick]
-        live = {"now_s": tick / 10, "chunks": 0, "in_flight": 2, "concurrency": 2, "window": None}
+        live = {"now_s": tick / 10, "chunks": 0, "in_flight": 2, "concurrency": 2}
+        live |= {"oldest_s": None, "window": None}
         gathered.watch(live, steady=True)
     assert gathered.timeline.whole
     assert {round(point.per_s) for point in gathered.timeline.points} == {80}

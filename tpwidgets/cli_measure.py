@@ -43,6 +43,8 @@ def add_measure(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     add("--seconds", type=float, help="to count per level")
     add("--precision", type=float, metavar="PERCENT",
         help="end a level once its intervals are within ± so much (default: 10)")  # fmt: skip
+    add("--ramp", type=float, dest="ramp_s", metavar="SECONDS",
+        help="go evenly from the first level to the last in so long, without settling")  # fmt: skip
     add("--limit", action="append", default=[], metavar="NAME=VALUE", dest="limits",
         help="such as ttft_p95_ms=500, tpot_p95_ms=50, error_rate=0.01; points are judged by "
         "them, and --concurrency auto searches for the largest that keeps them")  # fmt: skip
@@ -86,7 +88,7 @@ def measure(args: argparse.Namespace) -> int:
     names = ("model", "concurrency", "rate", "arrivals", "burstiness", "prompt_tokens",
              "output_tokens", "requests", "seconds", "timeout_s", "protocol", "batch",
              "shared_prefix_tokens", "api_key_env", "spend_limit_usd",
-             "token_limit", "confirm")  # fmt: skip
+             "token_limit", "ramp_s", "confirm")  # fmt: skip
     settings: dict[str, Any] = {name: getattr(args, name) for name in names}
     if args.concurrency is None and args.rate is None:
         settings["concurrency"] = "1-16"

@@ -43,7 +43,7 @@ def at_start(
         "prompt_tokens_asked": workload.prompt_tokens,
         "output_tokens_asked": workload.output_tokens,
         "load": load.said if load is not None else _CLOSED,
-        "window": _WINDOWS[load.axis if load is not None else "concurrency"],
+        "window": _window(load),
         "prompts": _prompts(workload),
         "items_per_request": workload.batch,
         "tpwidgets": __version__,
@@ -54,6 +54,12 @@ def at_start(
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "notes": [],
     }
+
+
+def _window(load: "Load | OpenLoad | None") -> str:
+    if load is not None and load.ramp_s is not None:
+        return "a section of the ramp, whole: nothing settles; latencies are of requests sent in it"
+    return _WINDOWS[load.axis if load is not None else "concurrency"]
 
 
 def _prompts(workload: "Workload") -> str:

@@ -7,8 +7,21 @@ from math import log2
 from .cost.price import Price, usd_per_1m_output, usd_per_1m_total
 from .metrics.intervals import firm
 from .metrics.largest import Largest
+from .metrics.ramp import told as of_ramp
 from .metrics.slo import Limits
-from .words import at_level, count, duration, is_whole, level, measured, percent, throughput, usd
+from .words import (
+    amid_ramp,
+    at_level,
+    count,
+    duration,
+    is_whole,
+    level,
+    measured,
+    named,
+    percent,
+    throughput,
+    usd,
+)
 
 Point = Mapping[str, object]
 
@@ -34,13 +47,16 @@ def answer(
     or more than 1 % of requests fail. Where answers come whole (embeddings), E2E latency and
     items_per_s take their places. Levels at which the client was the limit (which is said),
     which are still being measured, or at which nothing ended well are left out. Differences within
-    the 95 % intervals aren't claimed.
+    the 95 % intervals aren't claimed. Of a ramp it says where to measure (`metrics/ramp.py`).
     """
     latest = {level(p): p for p in points}  # a level measured again replaces the former
     levels = [latest[c] for c in sorted(latest)]
     usable = [p for p in levels if _usable(p)]
     if not usable:
         return _why_nothing(levels)
+    if any(map(amid_ramp, usable)):
+        said = of_ramp(usable, limits, MIN_GAIN, MAX_ERROR_RATE)
+        return "; ".join(said + _left_out(levels)) + "."
     if limits is not None and limits.latencies:
         point, said = _within(limits, usable, price)
         if point is None:
@@ -80,7 +96,7 @@ def _within(
 
 def _level(point: Point) -> str:
     """Write the level where its unit is plain: ``16``, ``2.5 requests/s``."""
-    return f"{level(point):g}" if point.get("rate") is None else at_level(point)
+    return named(point) if point.get("rate") is None else at_level(point)
 
 
 def _usable(point: Point) -> bool:

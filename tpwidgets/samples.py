@@ -143,11 +143,12 @@ class Window:
 
     In a closed loop it opens when every slot has been refilled at least once since the level began,
     and closes before the first slot is left empty. In an open loop it opens when the first request
-    of the level, and all of the level before, have ended. While it is still open, `end_s` is "now".
+    of the level, and all of the level before, have ended. Amid a ramp nothing settles: it opens and
+    closes with its section. While it is still open, `end_s` is "now".
     """
 
     concurrency: int
-    """The level; 0 in an open loop."""
+    """The level; 0 in an open loop. Amid a ramp, of the section's middle, as `rate` is."""
     start_s: float
     end_s: float
     in_flight_mean: float = 0.0
@@ -160,12 +161,15 @@ class Window:
     known_s: float | None = None
     """Open loop, while the window is open: when the oldest request in flight was sent, before which
     all is known."""
+    ramp: tuple[float, float] | None = None
+    """From which level to which the load went meanwhile, if it was amid a ramp."""
     parts: "tuple[Window, ...]" = ()
     """The windows that were pooled into this one, one after the other on the same clock, if it is
     of repeats."""
 
     def __post_init__(self) -> None:
         # a message or a file has them as plain values
+        self.ramp = None if self.ramp is None else (self.ramp[0], self.ramp[1])
         self.parts = tuple(p if isinstance(p, Window) else Window(**p) for p in self.parts)
 
     @property

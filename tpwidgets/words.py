@@ -81,6 +81,11 @@ _POINT: dict[str, tuple[str, str]] = {
     "rate": ("float64", "open loop: requests/s that were to be sent; empty in a closed loop"),
     "sent_rps": ("float64", "open loop: requests that were sent in the window / its length"),
     "queue_grows": ("bool", "open loop: whether more and more were in flight: no steady state"),
+    "ramp_from": (
+        "float64",
+        "amid a ramp, which is no steady state: the level at the section's beginning; else empty",
+    ),
+    "ramp_to": ("float64", "… and at its end; the level itself is the middle"),
     "drifts": ("bool", "whether TTFT (or, without one, E2E latency) rose or fell over the window"),
     "n": ("int64", "requests that ended well inside the window; the percentiles pool these"),
     "n_failed": ("int64", "requests that failed inside the window (stopped ones apart)"),
@@ -240,10 +245,23 @@ def level(point: Mapping[str, object]) -> float:
     return measured(point, "concurrency") or 0.0 if rate is None else rate
 
 
+def amid_ramp(point: Mapping[str, object]) -> bool:
+    """Tell whether the load changed while a point was counted, so that it is no steady state."""
+    return measured(point, "ramp_from") is not None
+
+
+def named(point: Mapping[str, object]) -> str:
+    """Write the level without its unit: ``16`` or, amid a ramp, ``9–16``."""
+    if not amid_ramp(point):
+        return f"{level(point):g}"
+    ends = (measured(point, name) for name in ("ramp_from", "ramp_to"))
+    return "–".join(dict.fromkeys(f"{end:g}" for end in ends))
+
+
 def at_level(point: Mapping[str, object]) -> str:
-    """Write the level: ``16 concurrent``, ``2.5 requests/s``."""
-    at = level(point)
-    return f"{at:g} {'concurrent' if point.get('rate') is None else per_second(at)}"
+    """Write the level: ``16 concurrent``, ``2.5 requests/s``; amid a ramp ``9–16 concurrent``."""
+    unit = "concurrent" if point.get("rate") is None else per_second(level(point))
+    return f"{named(point)} {unit}"
 
 
 def per_second(rate: float) -> str:

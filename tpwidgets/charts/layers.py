@@ -24,6 +24,7 @@ STATES: tuple[Spec, ...] = (
     {"name": "limited by the client", "shape": "square", "hollow": False},
     {"name": "all requests failed", "shape": "cross", "hollow": False},
     {"name": "breaks a limit", "shape": "triangle-down", "hollow": False},
+    {"name": "amid a ramp", "shape": "triangle-right", "hollow": True},
 )
 """The states of a point, each with its own mark: the key below the board."""
 
@@ -365,6 +366,7 @@ def state_index(firm: str) -> str:
     """Write a Vega expression for which of `STATES` a point is in."""
     return (
         "datum.error_rate >= 1 ? 4 : datum.client_limited ? 3 : datum.provisional ? 2"
+        " : isValid(datum.ramp_from) ? 6"
         f" : datum.limits_hold === false ? 5 : {firm} ? 0 : 1"
     )
 

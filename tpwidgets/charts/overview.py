@@ -51,7 +51,7 @@ COLUMNS = (
     "client_error_p99_ms", "merged_pct", "prompt_tokens_mean", "output_tokens_mean",
     "input_per_output", "cached_pct", "provisional", "client_limited",
     "limits_hold", "limits_sure", "limits_note", "goodput_rps",
-    "note", "rps_lo", "rps_hi", "billed_output_tokens", "reasoning_tokens_mean",
+    "note", "ramp_from", "rps_lo", "rps_hi", "billed_output_tokens", "reasoning_tokens_mean",
     "own_cost", "usd", "usd_lo", "usd_hi", "usd_total",
     "usd_request", "usd_request_lo", "usd_request_hi",
 )  # fmt: skip
@@ -225,14 +225,16 @@ def picture_png(chart: Any, scale: float = 2) -> bytes:
 
 def _explain(rows: Sequence[Row], law: "Scaling | None" = None) -> list[str]:
     """Say in words what a picture, without tooltips and without a key, leaves open."""
-    few = any(row.get(f"ttft_{p}_firm") is False for row in rows for p in ("p50", "p95"))
+    steady = [row for row in rows if row.get("ramp_from") is None]
+    few = any(row.get(f"ttft_{p}_firm") is False for row in steady for p in ("p50", "p95"))
     marks = {
-        "Bands and bars: 95 % intervals.": bool(rows),
+        "Bands and bars: 95 % intervals.": bool(steady),
         "Hollow: too few requests to be firm.": few,
         "Diamond: still running.": any(row.get("provisional") for row in rows),
         "Grey square: limited by the client.": any(row.get("client_limited") for row in rows),
         "Cross: all requests failed.": any((row.get("error_rate") or 0) >= 1 for row in rows),
         "Triangle: breaks a limit.": any(row.get("limits_hold") is False for row in rows),
+        "Triangle to the right: amid a ramp, no steady state.": len(steady) < len(rows),
     }
     earlier = dict.fromkeys(
         str(row.get("run") or "an earlier run") for row in rows if row.get("current") is False

@@ -6,7 +6,7 @@ from math import ceil, inf
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingsError
-from ..words import at_level, duration, level, measured, percent, thousands, usd
+from ..words import amid_ramp, at_level, duration, level, measured, percent, thousands, usd
 from ..workload.loads import positive
 from .price import HOUR_S, MILLION, Price, usd_per_1m_output
 
@@ -190,7 +190,7 @@ def break_even(
         raise SettingsError("api must be a price by the token: Price.per_token(10, 2.5).")
     if tokens_per_day is not None:
         tokens_per_day = positive("tokens_per_day", tokens_per_day, "(output tokens)")
-    rows = [_row(point, own, api, tokens_per_day) for point in run.rows]
+    rows = [_row(point, own, api, tokens_per_day) for point in run.rows if not amid_ramp(point)]
     return BreakEven(own, api, rows, tokens_per_day)
 
 

@@ -22,6 +22,8 @@ class Level:
     concurrency: int
     requests: int | None = None
     seconds: float | None = None
+    ramp: tuple[int, int, float] | None = None
+    """Amid a ramp: from so many users to so many, in so many seconds; counted from the first on."""
 
 
 class ClosedLoop(Loop):
@@ -43,14 +45,41 @@ class ClosedLoop(Loop):
         self._size = 0
         self._level = Level(0)
         self._refilled: set[int] = set()
+        self._steps: list[asyncio.TimerHandle] = []
+        """When the number of users will change, amid a ramp."""
 
     def set_level(self, level: Level) -> None:
         """Go over to a level: close the window, let users carry on, add or retire some."""
         self._begin_level(level.requests, level.seconds)
-        added = level.concurrency - len(self._slots)
-        spacing = min(_STAGGER_S, _STAGGER_MAX_S / max(1, added))
-        self._level, self._size = level, level.concurrency
+        self._level = level
         self._refilled.clear()
+        self._stand_still()
+        if level.ramp is None:
+            self._resize(level.concurrency)
+        else:
+            self._open_window()
+            self._climb(*level.ramp)
+
+    def _climb(self, first: int, last: int, seconds: float) -> None:
+        """Have each number of users from first to last for as long as any other."""
+        self._resize(first)
+        step = 1 if last >= first else -1
+        users = range(first + step, last + step, step)
+        loop = asyncio.get_running_loop()
+        self._steps = [
+            loop.call_later(seconds * number / (len(users) + 1), self._resize, size)
+            for number, size in enumerate(users, 1)
+        ]
+
+    def _stand_still(self) -> None:
+        for step in self._steps:
+            step.cancel()
+        self._steps = []
+
+    def _resize(self, users: int) -> None:
+        added = users - len(self._slots)
+        spacing = min(_STAGGER_S, _STAGGER_MAX_S / max(1, added))
+        self._size = users
         self._breaker.set_users(self._size)
         self._wake_retired()
         fresh = (i for i in range(self._size) if i not in self._slots)
@@ -93,6 +122,7 @@ class ClosedLoop(Loop):
         return self._size > 0
 
     def _send_no_more(self) -> None:
+        self._stand_still()
         self._size = 0
         self._wake_retired()
 
@@ -112,4 +142,6 @@ class ClosedLoop(Loop):
         return len(self._refilled) >= self._level.concurrency >= len(self._slots)
 
     def _new_window(self, now_s: float) -> Window:
-        return Window(self._level.concurrency, now_s, now_s)
+        level = self._level
+        ramp = None if level.ramp is None else level.ramp[:2]
+        return Window(level.concurrency, now_s, now_s, ramp=ramp)

@@ -37,6 +37,23 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+def _share(users: int, number: int, n: int) -> int:
+    """Return how many users worker `number` of `n` gets."""
+    return users // n + (number < users % n)
+
+
+def _sum_of_ramps(
+    ramps: Sequence[Sequence[float] | None], *, shared: bool
+) -> tuple[float, float] | None:
+    """Put together from where to where a ramp went, each worker with a share of its users."""
+    known = [ramp for ramp in ramps if ramp is not None]
+    if not known:
+        return None
+    if not shared:
+        return known[0][0], known[0][1]
+    return sum(ramp[0] for ramp in known), sum(ramp[1] for ramp in known)
+
+
 class _Member:
     """What is known of one worker."""
 
@@ -171,10 +188,16 @@ class Fleet:
         """Yield how many of a closed loop's users each worker gets."""
         users, first = level["concurrency"], 0
         for number, member in enumerate(self._members):
-            share = users // n + (number < users % n)
-            member.users, member.first_slot = share, first
-            first += share
-            yield {"concurrency": share}
+            share = _share(users, number, n)
+            part: dict[str, Any] = {"concurrency": share}
+            most = share
+            if "ramp" in level:
+                low, high, seconds = level["ramp"]
+                low, high = _share(low, number, n), _share(high, number, n)
+                part["ramp"], most = (low, high, seconds), max(low, high)
+            member.users, member.first_slot = most, first
+            first += most
+            yield part
 
     def _arrivals(self, level: dict[str, Any], n: int) -> Iterator[dict[str, Any]]:
         """Yield which of an open loop's arrivals each worker gets: all draw the same.
@@ -259,12 +282,16 @@ class Fleet:
         """Put together what is going on right now."""
         lives = [m.live for m in self._members if m.live is not None]
         in_flight = sum(live["in_flight"] for live in lives)
-        concurrency = in_flight if "rate" in self._level else self._level.get("concurrency", 0)
+        oldest = [live["oldest_s"] for live in lives if live["oldest_s"] is not None]
+        concurrency = self._level.get("concurrency", 0)
+        if "rate" in self._level or "ramp" in self._level:
+            concurrency = in_flight
         return {
             "live": {
                 "now_s": max((live["now_s"] for live in lives), default=0.0),
                 "concurrency": concurrency,
                 "in_flight": in_flight,
+                "oldest_s": min(oldest, default=None),
                 "chunks": sum(live["chunks"] for live in lives),
                 "window": self._open(),
             }
@@ -306,6 +333,7 @@ class Fleet:
             "closed": all(w["closed"] for w in open_),
             "note": next((w["note"] for w in open_ if w["note"]), ""),
             "rate": rate,
+            "ramp": _sum_of_ramps([w["ramp"] for w in open_], shared=rate is None),
             "known_s": None if rate is None else min(w["known_s"] or w["end_s"] for w in open_),
         }
 
@@ -316,6 +344,8 @@ class Fleet:
         early = time.monotonic() - self._shared_at < _SETTLE_S
         with self._sending:
             if busy < _SATURATED or early or n >= self._cores or self._ending:
+                return
+            if "ramp" in self._level:  # it can't be begun again: the next section gets help
                 return
             self._grow(n + 1)
             self._share_out(self._level, again=True)

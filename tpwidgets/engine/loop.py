@@ -59,6 +59,8 @@ class Loop(ABC):
         self._over = False
         self._finishing = self._idle_told = False
         self._in_flight = 0
+        self._dispatched: dict[int, float] = {}
+        """When what is in flight was taken up, by slot, the oldest first."""
         self._area = 0.0
         self._changed_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -120,7 +122,14 @@ class Loop(ABC):
         if self._window is not None:
             self._integrate()
             window = asdict(self._measured(self._window))
-        return {"now_s": self._now(), "in_flight": self._in_flight, "window": window}
+        return {
+            "now_s": self._now(), "in_flight": self._in_flight, "oldest_s": self._oldest_s,
+            "window": window,
+        }  # fmt: skip
+
+    @property
+    def _oldest_s(self) -> float | None:
+        return next(iter(self._dispatched.values()), None)
 
     # -- requests ------------------------------------------------------------------------------
 
@@ -154,7 +163,11 @@ class Loop(ABC):
     async def _send(self, slot: int) -> tuple[Sample, float]:
         """Make one request, in flight until it has ended."""
         self._moved(+1)
-        sample, asked_s = await self._request(slot)
+        self._dispatched[slot] = self._changed_s
+        try:
+            sample, asked_s = await self._request(slot)
+        finally:
+            del self._dispatched[slot]
         self._moved(-1)
         for budget in self._budgets:
             budget.settle(sample)

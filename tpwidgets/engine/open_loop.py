@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from itertools import islice
@@ -11,7 +11,7 @@ from typing import Any
 
 from ..samples import Sample, Window
 from ..workload.loads import MAX_CONCURRENCY
-from ..workload.rates import arrival_times
+from ..workload.rates import arrival_times, ramped
 from .breaker import Breaker
 from .budget import Budget
 from .loop import Emit, Loop, Request
@@ -38,6 +38,15 @@ class OpenLevel:
     """So many requests may be in flight at once."""
     requests: int | None = None
     seconds: float | None = None
+    ramp: tuple[float, float, float] | None = None
+    """Amid a ramp: from which rate to which, in so many seconds; counted from the first on."""
+
+    def times(self) -> Iterator[float]:
+        """Yield when requests are due, in s since the level began."""
+        random = Random(self.seed)
+        if self.ramp is None:
+            return arrival_times(self.rate, self.arrivals, self.burstiness, random)
+        return ramped(arrival_times(1.0, self.arrivals, self.burstiness, random), *self.ramp)
 
 
 class OpenLoop(Loop):
@@ -70,8 +79,6 @@ class OpenLoop(Loop):
         self._free: list[int] = []
         """Slots below the highest one in use that are not, as a heap."""
         self._used = 0
-        self._dispatched: dict[int, float] = {}
-        """When what is in flight was taken up, by slot, the oldest first."""
         self._begun = False
         self._awaited: set[int] = set()
         """Whose end the window waits for."""
@@ -83,6 +90,8 @@ class OpenLoop(Loop):
         self._begun, self._awaited = False, set(self._slots)
         self._breaker.set_users(math.ceil(level.rate / level.parts))
         self._cancel_sender()
+        if level.ramp is not None:
+            self._open_window()
         if level.part is not None:
             self._sender = asyncio.create_task(self._send_on_time(level, level.part))
 
@@ -94,8 +103,7 @@ class OpenLoop(Loop):
     async def _send_on_time(self, level: OpenLevel, part: int) -> None:
         entered_s = self._now()
         begin_s = entered_s if level.begin_s is None else level.begin_s
-        times = arrival_times(level.rate, level.arrivals, level.burstiness, Random(level.seed))
-        for after_s in islice(times, part, None, level.parts):
+        for after_s in islice(level.times(), part, None, level.parts):
             at_s = begin_s + after_s
             if at_s < entered_s:
                 continue
@@ -130,14 +138,12 @@ class OpenLoop(Loop):
             ahead = len(self._slots) + math.ceil(level.rate / level.parts)
             if not await self._may_send(ahead, lambda: self._sending):
                 return
-            dispatched_s = self._dispatched[slot] = self._now()
-            concurrency = self._in_flight + 1
+            dispatched_s, concurrency = self._now(), self._in_flight + 1
             sample, asked_s = await self._send(slot)
             sample.rate, sample.concurrency = level.rate, concurrency
             sample.scheduled_s, sample.dispatched_s = at_s, dispatched_s
             self._ended(sample, asked_s)
         finally:
-            self._dispatched.pop(slot, None)
             del self._slots[slot]
             heappush(self._free, slot)
             self._tell_if_idle()
@@ -164,9 +170,11 @@ class OpenLoop(Loop):
         return self._begun and not self._awaited
 
     def _new_window(self, now_s: float) -> Window:
-        return Window(0, now_s, now_s, rate=self._level.rate)
+        level = self._level
+        ramp = None if level.ramp is None else level.ramp[:2]
+        return Window(0, now_s, now_s, rate=level.rate, ramp=ramp)
 
     def _measured(self, window: Window) -> Window:
         window = super()._measured(window)
-        window.known_s = next(iter(self._dispatched.values()), None)
+        window.known_s = self._oldest_s
         return window

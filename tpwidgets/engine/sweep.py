@@ -5,6 +5,7 @@ from typing import Any
 
 from ..metrics.points import precise_enough
 from ..workload.loads import PRECISION, Load
+from ..workload.ramps import HELD
 from ..workload.rates import OpenLoad
 from .search import Search
 
@@ -30,6 +31,8 @@ class Sweep:
         self._load, self._limited = load, limited
         self._walked: list[Any] = []
         self._done = False
+        self.holding = False
+        """Whether a ramp is over, its load kept up until all that was sent amid it has ended."""
         self._search = None
         if load.auto:
             low, high = load.levels[0], load.levels[-1]
@@ -61,17 +64,23 @@ class Sweep:
         return len(self._walked) if self._done else max(_SEARCHED, len(self._walked) + 1)
 
     def next(self, points: Sequence[dict[str, Any]] = ()) -> dict[str, Any] | None:
-        """Go over to the next level; return the worker's command for it, or None after the last."""
+        """Go over to the next level; return the worker's command for it, or None after the last.
+
+        A ramp's last level is held without being counted: a level too, that is `holding`.
+        """
         level = self._following(points)
         if level is None:
+            self.holding = self._load.ramp_s is not None and not self._done
             self._done = True
-            return None
+            if not self.holding:
+                return None
+            return {"do": "level", "requests": None, "seconds": None, **self._load.held}
         self._walked.append(level)
         return {
             "do": "level",
-            **self._load.command(level),
             "requests": self._load.requests,
             "seconds": self._load.seconds,
+            **self._load.command(level),
         }
 
     def _following(self, points: Sequence[dict[str, Any]]) -> Any:
@@ -128,6 +137,8 @@ class Sweep:
     def level_s(self, level: Any, e2e_s: float) -> float:
         """Estimate how long a level takes: one generation to settle, then the window."""
         load = self._load
+        if load.ramp_s is not None:
+            return load.ramp_s / len(load.levels)
         window = (load.requests or load.enough(level)) / load.in_flight(level, e2e_s) * e2e_s
         if load.adaptive and load.requests is None:
             # most levels take long to become precise, not only as long as they must
@@ -135,6 +146,10 @@ class Sweep:
         elif load.requests is None:
             window = self._longest_s
         return e2e_s + (window if load.seconds is None else min(window, load.seconds))
+
+    def held_enough(self, spent_s: float) -> bool:
+        """Tell whether a ramp's load is kept up no longer after so many seconds, come what may."""
+        return spent_s > HELD * (self._load.ramp_s or 0.0)
 
     @property
     def _longest_s(self) -> float:

@@ -118,7 +118,7 @@ class Worker:
                 await self._open(min(math.ceil(level.rate / level.parts), _OPENED_AHEAD))
                 self._loop.set_level(level)
             else:
-                await self._open(message["concurrency"])
+                await self._open(max(message.get("ramp", [message["concurrency"]])[:2]))
                 self._loop.set_level(Level(**message))
         elif do == "grant":
             self._budgets[message["of"]].grant(message["amount"])

@@ -63,7 +63,7 @@ class Series:
         points, before = list(timeline.points), self._points
         keep = len(before) if points[: len(before)] == before else 0
         levels = [
-            _rounded(v.t_s, v.level, v.window_start_s, v.window_end_s) for v in timeline.levels
+            _rounded(v.t_s, v.name, v.window_start_s, v.window_end_s) for v in timeline.levels
         ]
         same = (levels, timeline.ended, timeline.whole) == (self._levels, self._ended, self._whole)
         if same and keep == len(points) == len(before):
@@ -97,6 +97,6 @@ def _pack(row: Mapping[str, Any]) -> Packed:
     return packed
 
 
-def _rounded(*values: float | None) -> Packed:
+def _rounded(*values: float | str | None) -> Packed:
     """Round to 5 digits, times below a thousand seconds to the millisecond or better."""
     return [float(f"{v:.6g}") if isinstance(v, float) else v for v in values]

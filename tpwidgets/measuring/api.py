@@ -38,6 +38,7 @@ def start(
     requests: int | None = None,
     seconds: float | None = None,
     precision: float | None = None,
+    ramp_s: float | None = None,
     limits: "Mapping[str, float] | None" = None,
     timeout_s: float = 60.0,
     protocol: str | None = None,
@@ -87,6 +88,11 @@ def start(
     precision : float, optional
         End a level once the 95 % intervals of tokens/s and median TTFT are that narrow: 0.05 is
         ±5 %. `requests` and `seconds` are then the most that is spent on a level.
+    ramp_s : float, optional
+        Let the load go evenly from the lowest level to the highest in so many seconds (or from the
+        highest down, if it comes first), to see in one pass where an endpoint begins to queue:
+        ``concurrency="1-64", ramp_s=60``. Its points are sections of the ramp, which are no steady
+        state: they have no intervals, and no limit is judged by them.
     limits : dict, optional
         What users may have to wait, and how many requests may fail: ``{"ttft_p95_ms": 500,
         "tpot_p95_ms": 50, "e2e_p99_ms": 8000, "error_rate": 0.01}``. Points then have goodput and
@@ -131,7 +137,7 @@ def start(
         key=key, headers=headers, extra_body=extra_body,
     )  # fmt: skip
     workload = Workload.of(prompt_tokens, output_tokens, batch, shared_prefix_tokens)
-    load = load_of(concurrency, rate, arrivals, burstiness, requests, seconds, precision)
+    load = load_of(concurrency, rate, arrivals, burstiness, requests, seconds, precision, ramp_s)
     judged = Limits.of(limits)
     timeout_s = positive("timeout_s", timeout_s, "(seconds)")
     purses: list[Purse] = []

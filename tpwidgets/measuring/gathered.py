@@ -38,12 +38,16 @@ class Gathered:
         """Why the sweep was broken off, if it was."""
         self.finished = False
         """Whether the workers said that all is done."""
+        self.sections = 0
+        """How many sections a ramp has; 0 without one."""
         self.limits = limits
         """What points are judged by, if there are limits."""
         self.purses = purses
         """What may be spent, where there is a limit."""
-        self.left_out: tuple[float, ...] = ()
+        self.left_out: tuple[str, ...] = ()
         """The levels that were not finished."""
+        self._oldest_s: float | None = None
+        """When the oldest request in flight was sent; None if none is."""
         self._tariffs: list[Tariff] = []
         self._spent_up: Purse | None = None
         self._billed = [0.0] * len(purses)
@@ -73,9 +77,9 @@ class Gathered:
         used = purse.amount(self.spent(purse))
         said = f"Stopped at the {purse.name} of {purse.written}: {used} spent"
         if self.left_out:
-            said += f"; level {self.left_out[0]:g} not finished"
+            said += f"; level {self.left_out[0]} not finished"
         if self.left_out[1:]:
-            said += f", {', '.join(f'{level:g}' for level in self.left_out[1:])} not begun"
+            said += f", {', '.join(self.left_out[1:])} not begun"
         return said
 
     def tariffs_of(self, prepared: "Prepared") -> "list[Tariff]":
@@ -112,8 +116,9 @@ class Gathered:
                     self.note = self.note or why(sample)
             elif "window" in message:
                 window = Window(**message["window"])
-                self.windows.append(window)
-                self.timeline.close_window(window.start_s, window.end_s)
+                if self._counts(window):
+                    self.windows.append(window)
+                    self.timeline.close_window(window.start_s, window.end_s)
             elif "broken" in message:
                 self.broken = message["broken"]
             elif "spent" in message:
@@ -127,8 +132,10 @@ class Gathered:
 
         The last requests of a run, say, are no steady state.
         """
-        window = live["window"]
+        window, self._oldest_s = live["window"], live["oldest_s"]
         self.open_window = Window(**window) if window else None
+        if self.open_window is not None and not self._counts(self.open_window):
+            self.open_window = window = None
         self.live = self._meter.read(live, self.samples, self.errors)
         whole = self.timeline.whole = self.live.whole
         self.timeline.read(
@@ -147,12 +154,12 @@ class Gathered:
         """Make the rows as far as they are known; return that of the window still open, if any."""
         from ..metrics.points import operating_point
 
-        rows = self.rows[: max(0, len(self.windows) - 2)]
+        rows = [] if self.sections else self.rows[: max(0, len(self.windows) - 2)]
         # a window's last requests end after it: its row is made anew for a while
         closed = self.windows[len(rows) :]
-        rows += [operating_point(self.samples, w, limits=self.limits) for w in closed]
+        rows += [self._closed_row(w) for w in closed]
         point = None
-        if self.open_window is not None:
+        if self.open_window is not None and not self.sections:
             point = operating_point(
                 self.samples, self.open_window, provisional=True, limits=self.limits
             )
@@ -160,6 +167,26 @@ class Gathered:
                 rows.append(point)
         self.rows = rows
         return point
+
+    def _counts(self, window: Window) -> bool:
+        """Tell whether a window is a level's or a section's: what follows a ramp is not counted."""
+        return not self.sections or window.ramp is not None
+
+    @property
+    def all_ended(self) -> bool:
+        """Whether all that was sent amid a ramp has ended."""
+        if len(self.windows) < self.sections:
+            return False
+        return self._oldest_s is None or self._oldest_s > self.windows[-1].end_s
+
+    def _closed_row(self, window: Window) -> dict[str, Any]:
+        """Make a closed window's row; amid a ramp it is of all that was sent, hence unfinished."""
+        from ..metrics.points import operating_point
+
+        row = operating_point(self.samples, window, limits=self.limits)
+        oldest_s = self._oldest_s
+        waits = window.ramp is not None and oldest_s is not None and oldest_s <= window.end_s
+        return row | {"provisional": True} if waits else row
 
     def all_windows(self) -> list[Window]:
         """Return every window; a worker that died could not close its own: what it told stays."""

@@ -73,6 +73,7 @@ class Measurement:
         self.epoch_ns = time.perf_counter_ns()
         """Where the workers' clock has its zero, on `time.perf_counter_ns`."""
         self._state = Gathered(at_start(endpoint, workload, load), purses, limits)
+        self._state.sections = len(load.sections)
         self._progress = Progress(levels=len(load.levels))
         self._future: Future[Run] = Future()
         self._stop = threading.Event()
@@ -240,7 +241,7 @@ class Measurement:
             if self._stop.is_set():  # it may have been set before there was a worker to tell
                 fleet.send({"do": "stop"})
             self._listen(fleet, sweep, prepared.probe_ttft_s)
-            self._state.left_out = sweep.left
+            self._state.left_out = tuple(map(self.load.named, sweep.left))
         finally:
             if self._fleet is not None:
                 complaint = self._fleet.close()
@@ -316,7 +317,8 @@ class Measurement:
         fleet.send(command or {"do": "finish"})
         self._level_began = time.monotonic()
         if command is not None:
-            self._state.timeline.begin_level(sweep.level)
+            level = self.load.asked[-1] if sweep.holding else sweep.level
+            self._state.timeline.begin_level(level, self.load.named(level))
 
     _level_began = 0.0
 
@@ -335,17 +337,20 @@ class Measurement:
             now = time.monotonic()
             state.watch(live, steady=sweep.level is not None)
             e2e_s = state.e2e_s or e2e_s
+            going_on = not (state.ending or self._stop.is_set())
             if over or now - computed > pause_s:
                 point = state.compute_rows()
                 computed = time.monotonic()
                 pause_s = max(_POINT_S, 10 * (computed - now))  # many requests: less often
-                going_on = not (state.ending or self._stop.is_set())
                 if going_on and (over or (point is not None and sweep.may_leave(point))):
                     self._next(fleet, sweep)
                 over = False
+            spent_s = now - self._level_began
+            if going_on and sweep.holding and (state.all_ended or sweep.held_enough(spent_s)):
+                self._next(fleet, sweep)
             if now - told > _UPDATE_S:
                 told = now
-                self._report_level(sweep, e2e_s, now - self._level_began)
+                self._report_level(sweep, e2e_s, spent_s)
 
     def _report_level(self, sweep: Any, e2e_s: float, spent_s: float) -> None:
         level, unit = sweep.level, self.load.unit
@@ -355,6 +360,9 @@ class Measurement:
             text = "finishing: the last requests are coming in"
         elif self.load.auto:
             text = f"level {level:g}{unit}, searched for{settling}, about {left:.0f} s left"
+        elif self.load.ramp_s is not None:
+            most = self.load.highest
+            text = f"ramp, {self.load.named(level)} of {most:g}{unit}, {left:.0f} s left"
         else:
             most = max(self.load.levels)
             text = f"level {level:g} of {most:g}{unit}{settling}, {left:.0f} s left"

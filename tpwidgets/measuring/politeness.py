@@ -46,11 +46,11 @@ class Outlook:
     how : str
         ``about`` where time decides how many requests there are, for which an answer is taken to
         come at 50 tokens/s and to take 0.1 s or more (vectors: 0.1 s): at levels of some seconds,
-        and where a level that ends once its figures are precise enough sees more requests than it
-        needs in the seconds that it stays open in any case. ``at least`` where these are what it
-        needs however fast the server is (no upper bound is known: it may go on for longer), and
-        ``up to`` where it ends at a number of requests or, if that is earlier, of seconds, or at
-        its token limit.
+        in a ramp, and where a level that ends once its figures are precise enough sees more
+        requests than it needs in the seconds that it stays open in any case. ``at least`` where
+        these are what it needs however fast the server is (no upper bound is known: it may go on
+        for longer), and ``up to`` where it ends at a number of requests or, if that is earlier, of
+        seconds, or at its token limit.
     """
 
     requests: int
@@ -68,9 +68,16 @@ class Outlook:
         streamed = protocol is None or PROTOCOLS[protocol].streamed
         e2e_s = max(_BRISK_S, workload.output_tokens / _USER_TPS) if streamed else _BRISK_S
         open_s = Load.MIN_SECONDS if load.seconds is None else load.seconds
-        requests, by_time = 0, load.seconds is not None
-        at_once = [math.ceil(load.in_flight(level, e2e_s)) for level in load.levels]
-        for level, users in zip(load.levels, at_once, strict=True):
+        requests, by_time = 0, load.seconds is not None or load.ramp_s is not None
+        levels = load.levels
+        at_once = [math.ceil(load.in_flight(level, e2e_s)) for level in levels]
+        most = max(at_once)
+        if load.ramp_s is not None:  # nothing settles; at its end all are served once, and drain
+            most = math.ceil(load.in_flight(load.highest, e2e_s))
+            mean = load.in_flight((levels[0] + levels[-1]) / 2, e2e_s)
+            requests = round(mean * load.ramp_s / e2e_s) + 2 * most
+            levels, at_once = (), []
+        for level, users in zip(levels, at_once, strict=True):
             # each settles for one generation, and the last one drains
             least = load.requests or (load.enough(level) if load.adaptive else 0)
             timed = round(load.in_flight(level, e2e_s) * open_s / e2e_s) if not load.requests else 0
@@ -83,7 +90,7 @@ class Outlook:
             requests,
             requests * (prompt_tokens + output_tokens),
             estimate(requests, prompt_tokens, output_tokens, price) if price and by_token else None,
-            max(at_once),
+            most,
             "up to" if load.requests and load.seconds else "about" if by_time else "at least",
         )
 

@@ -44,6 +44,8 @@ def pool(runs: Iterable[Run], despite: Sequence[str] = ()) -> Run:
     repeats = list(runs)
     if len(repeats) < 2:
         raise SettingsError(f"pool needs at least two runs of the same, not {len(repeats)}.")
+    if any(window.ramp for run in repeats for window in run.windows):
+        raise SettingsError("A ramp is no steady state: pool runs of fixed levels.")
     _check(repeats, {despite} if isinstance(despite, str) else set(despite))
     samples: list[Sample] = []
     parts: list[Window] = []

@@ -33,7 +33,9 @@ SHAPES = {"prompt_tokens": MAX_TOKENS, "output_tokens": MAX_TOKENS, "batch": MAX
 _SPENT = {"spend_limit_usd": "spent_usd", "token_limit": "tokens_used"}
 """The limits that are for all runs together, and what a run's conditions call what it took."""
 
-_LOAD = "concurrency", "rate", "arrivals", "burstiness", "requests", "seconds", "precision"
+_LOAD = (
+    "concurrency", "rate", "arrivals", "burstiness", "requests", "seconds", "precision", "ramp_s",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,11 @@ class Plan:
         several = {name: levels(full[name], name, most) for name, most in SHAPES.items()}
         load = load_of(*(full[name] for name in _LOAD))
         varying: dict[str, tuple[float, ...]] = {n: v for n, v in several.items() if len(v) > 1}
+        if varying and load.ramp_s is not None:
+            name = next(iter(varying))
+            raise SettingsError(
+                f"A sweep compares steady levels: leave ramp_s away, or give one {name}."
+            )
         names = [*varying, *([load.axis] if len(load.levels) > 1 else [])]
         if len(names) > 2:
             raise SettingsError(
@@ -81,7 +88,7 @@ class Plan:
         fixed = {n: v[0] for n, v in several.items() if n in given and n not in varying}
         settings = {name: value for name, value in given.items() if name not in varying} | fixed
         if not load.auto:  # an iterator is used up by now
-            settings[load.axis] = load.levels
+            settings[load.axis] = load.asked
         return cls(load, varying | {load.axis: load.levels}, workloads, settings)
 
     @property

@@ -25,6 +25,7 @@ from .intervals import (
 from .ledger import CLIENT_LIMIT, OK, RATE_LIMITED, STOPPED, Columns, Ledger
 from .offered import offered, queue_grows
 from .pooled import pooled_rates, unlike, within
+from .ramp import UNSTEADY
 from .slo import Limits, assess
 from .turns import EDGE_S, OPENING_SHARE, by_turns, known_until, whole_turns
 from .verdict import judge
@@ -70,6 +71,9 @@ def operating_point(
     * While the window is open (`provisional`), requests in flight aren't samples yet; token rates
       then end where the first slot's knowledge ends, or they would be too low, and are counted to
       20 ms. What nobody looks at so early (gaps, p99, the intervals of rps) is left out.
+    * Amid a ramp (`Window.ramp`) latencies pool the requests that were sent inside the window,
+      whenever they ended; nothing is taken for steady, so nothing has an interval, is firm, or is
+      judged by limits.
     * A window of repeats (`Window.parts`) pools the requests of all its parts; its rates are all
       that these counted over all the time they took (`pooled_rates`).
 
@@ -103,7 +107,8 @@ def _row(
     ledger: Ledger, c: Columns, window: Window, provisional: bool, limits: Limits | None
 ) -> Row:
     start, end = window.start_s + EDGE_S, window.end_s + EDGE_S
-    ended = c.where(within(window, c["ended_s"]))
+    ramp = window.ramp
+    ended = c.where(within(window, c["ended_s" if ramp is None else "sent_s"]))
     ok = ended.where(ended["status"] == OK)
     row: Row = dict.fromkeys(POINT_DTYPES)
     row |= {
@@ -123,12 +128,13 @@ def _row(
         row, known = row | pooled_rates(parts), None
     else:
         row |= _rates(ledger, c, ok, (start, known, end), window, provisional)
-        row["queue_grows"] = bool(window.rate) and not provisional and queue_grows(c, start, end)
+        waits = bool(window.rate) and not provisional and ramp is None
+        row["queue_grows"] = waits and queue_grows(c, start, end)
     at_once = ok.at_once
     if parts:  # none was under way between them
         at_once *= (window.end_s - window.start_s) / window.length_s
     row |= _latencies(ok, row, at_once, provisional)
-    if limits is not None:
+    if limits is not None and ramp is None:
         row |= assess(limits, ok, int(measured(row, "n_failed") or 0))
         if not parts:
             row |= _goodput(c, row, limits, window)
@@ -141,9 +147,12 @@ def _row(
     unsent = ended.where(ended["status"] == CLIENT_LIMIT)
     late_ms = float(ended["client_error_ms"].mean()) if len(ended) else None
     row["client_limited"], row["note"] = judge(
-        row, failed.samples, unsent.samples, window, _gap_ms(ok, row), late_ms
-    )
-    if not provisional:
+        row, failed.samples, unsent.samples, window, _gap_ms(ok, row), late_ms,
+        sum(s.phase == "cooldown" for s in ok.samples) if ramp is not None else 0,
+    )  # fmt: skip
+    if ramp is not None:
+        row |= UNSTEADY | {"ramp_from": float(ramp[0]), "ramp_to": float(ramp[1])}
+    elif not provisional:
         drifts = [] if row["queue_grows"] else drift_notes(ok, window)
         row["note"] = "; ".join(filter(None, (str(row["note"]), *unlike(parts), *drifts)))
     return row
@@ -196,7 +205,7 @@ def _rates(
 ) -> Row:  # fmt: skip
     """Count over whole turns, if there are users; `span`: from when, until when known, and to."""
     start, known, end = span
-    users = window.rate is None
+    users = window.rate is None and window.ramp is None
     turns = whole_turns(c, start, known or end) if users else None
     out: Row = {}
     since, until = turns or (start, end)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MeasurementError
-from ..words import count, is_whole, measured, throughput
+from ..words import amid_ramp, count, is_whole, measured, throughput
 from .dependence import Z
 from .intervals import student
 
@@ -174,7 +174,7 @@ def fit(points: Iterable[Point]) -> Scaling:
 
 
 def _usable(point: Point) -> bool:
-    odd = point.get("provisional") or point.get("client_limited")
+    odd = point.get("provisional") or point.get("client_limited") or amid_ramp(point)
     return not odd and point.get("rate") is None and bool(measured(point, throughput(point)))
 
 

@@ -26,6 +26,8 @@ class Level:
 
     t_s: float
     level: float
+    name: str
+    """As it is written: ``16`` or, of a ramp's section, ``9–16``."""
     window_start_s: float | None = None
     window_end_s: float | None = None
     """None while the window is open."""
@@ -67,14 +69,15 @@ class Timeline:
         self._now_s = 0.0
         self._chunks = 0
         self._known = False
-        self._begun: float | None = None
+        self._begun: tuple[float, str] | None = None
 
-    def begin_level(self, level: float) -> None:
+    def begin_level(self, level: float, name: str = "") -> None:
         """Mark that a level begins now: at the last reading, or else at the first one."""
+        begun = level, name or f"{level:g}"
         if self._since is None:
-            self._begun = level
+            self._begun = begun
         else:
-            self.levels.append(Level(self._now_s, level))
+            self.levels.append(Level(self._now_s, *begun))
 
     def read(
         self, now_s: float, chunks: int, per_chunk: float | None, window_start_s: float | None
@@ -92,7 +95,7 @@ class Timeline:
             return
         self._now_s, self._chunks = now_s, chunks
         if self._begun is not None:
-            self.levels.append(Level(now_s, self._begun))
+            self.levels.append(Level(now_s, *self._begun))
             self._begun = None
         self._open_window(window_start_s)
         self._close(self.span_s - self._EARLY_S, per_chunk)

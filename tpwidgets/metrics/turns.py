@@ -50,7 +50,9 @@ def known_until(c: Columns, start: float, end: float, window: Window) -> float |
     That is when the level's least known slot last ended a request or, in an open loop, when the
     oldest request in flight was sent.
     """
-    if window.rate is None:
+    if window.ramp is not None:
+        known = end
+    elif window.rate is None:
         last = np.full(window.concurrency, -np.inf)
         mine = c["slot"] < window.concurrency  # users of a higher level before may have left
         np.maximum.at(last, c["slot"][mine].astype(np.intp), c["ended_s"][mine])

@@ -20,6 +20,9 @@ LATE_SEND_MS = 10.0
 """… and where an open loop's requests were taken up later than this, or than `LATE_TTFT` of the
 median TTFT if that is more, at the 99th percentile."""
 
+OUTLIVED = 0.1
+"""Amid a ramp, more than this share of its requests that ended after the load are told of."""
+
 MERGED_PCT = 25.0
 """Above this, gaps are said to be bunched. Not held against the client: servers that decode several
 tokens a step write their chunks together."""
@@ -32,6 +35,7 @@ def judge(
     window: Window,
     gap_ms: float | None,
     late_ms: float | None,
+    left: int = 0,
 ) -> tuple[bool, str]:
     """Tell whether the client was the limit, and write all that a reader has to know.
 
@@ -47,13 +51,15 @@ def judge(
         The median time between chunks.
     late_ms
         How late stamps can be, on average.
+    left
+        Amid a ramp: how many of its requests ended after the load had.
     """
     reasons, notes = [], [window.note] if window.note else []
     n, failed = int(measured(row, "n") or 0), len(failures)
     if unsent:
         reasons.append(f"{len(unsent)} requests could not be sent, {unsent[0].message}")
     reached = window.in_flight_mean
-    if 0 < reached < REACHED * window.concurrency and not failed:
+    if window.ramp is None and 0 < reached < REACHED * window.concurrency and not failed:
         reasons.append(f"{count(reached)} of {window.concurrency} requests were in flight")
     worst_ms, ttft_ms = measured(row, "client_error_p99_ms"), measured(row, "ttft_p50_ms")
     for late, share, median, how, words in (
@@ -67,6 +73,8 @@ def judge(
         reasons.append(f"requests were sent up to {duration(delay_ms)} after their time")
     if reasons:
         notes.append("the client was the limit: " + ", ".join(reasons))
+    if window.ramp is not None:
+        notes += _amid(window.ramp, window.rate, row, left)
     if row.get("queue_grows"):
         answered = (n + failed) / window.length_s
         notes.append(
@@ -74,13 +82,31 @@ def judge(
             f"{count(answered)} are answered"
         )
     if not n and not failed and not unsent:
-        notes.append("no request ended inside the window: count for more seconds")
+        notes.append(
+            "no request ended inside the window: count for more seconds"
+            if window.ramp is None
+            else "no request that was sent here has ended: let the ramp take longer"
+        )
     if failed:
         notes += _failed(row, failures)
     merged = measured(row, "merged_pct")
     if merged is not None and merged > MERGED_PCT:
         notes.append(f"{percent(merged)} of chunks arrived together with another")
     return bool(reasons), "; ".join(notes)
+
+
+def _amid(
+    ramp: tuple[float, float], rate: float | None, row: Mapping[str, object], left: int
+) -> list[str]:
+    """Say that it is no steady state, and whose latencies are unknown, or not of this load."""
+    unit = "users" if rate is None else "requests/s"
+    notes = [f"amid a ramp: {' to '.join(dict.fromkeys(f'{end:g}' for end in ramp))} {unit}"]
+    stopped, n = (int(measured(row, name) or 0) for name in ("n_stopped", "n"))
+    if stopped:
+        notes.append(f"latencies are too low: {stopped} requests sent here were stopped")
+    if left > OUTLIVED * n:
+        notes.append(f"latencies are too low: {left} requests sent here outlived the load")
+    return notes
 
 
 def _failed(row: Mapping[str, object], failures: Sequence[Sample]) -> list[str]:

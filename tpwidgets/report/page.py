@@ -16,7 +16,17 @@ from ..metrics.slo import NAMES
 from ..run import Run, escape
 from ..use_cases.kpi import KpiAnswer, answer_for
 from ..use_cases.kpi_figures import Figure, span
-from ..words import are_open, are_whole, at_level, count, duration, measured, percent, usd
+from ..words import (
+    amid_ramp,
+    are_open,
+    are_whole,
+    at_level,
+    count,
+    duration,
+    measured,
+    percent,
+    usd,
+)
 from . import basis
 from .pages import MOST_BYTES, bullets, document, paragraph, picture, section, table, write
 
@@ -129,7 +139,10 @@ def _tile(figure: Figure) -> tuple[str, str, str]:
 
 def _extremes(run: Run, price: Price | None) -> list[tuple[str, str, str]]:
     """Return the best of each figure, and the level at which it was measured."""
-    rows = [r for r in run.rows if r["n"] and not r["client_limited"] and not r["provisional"]]
+    rows = [
+        r for r in run.rows
+        if r["n"] and not (r["client_limited"] or r["provisional"] or amid_ramp(r))
+    ]  # fmt: skip
     found = []
     if run.limits and (point := Largest.of(rows).point) is not None:
         found.append((f"the largest level within {run.limits.text}", at_level(point), ""))
@@ -210,6 +223,8 @@ def _kept(row: Row) -> str:
 
 
 def _largest(run: Run, text: str) -> str:
+    if any(map(amid_ramp, run.rows)):
+        return f"A ramp is no steady state: it does not tell where {text} is kept."
     found = Largest.of(r for r in run.rows if not r["client_limited"] and not r["provisional"])
     if found.point is None:
         return f"No level was found that keeps {text}."

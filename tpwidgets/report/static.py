@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cost.price import usd_per_1m_output, usd_per_1m_total
 from ..run import escape
-from ..words import MISSING, TTFT_PARTS, are_open, are_whole, count, duration, percent, usd
+from ..words import MISSING, TTFT_PARTS, are_open, are_whole, count, duration, named, percent, usd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -243,7 +243,7 @@ def _levels(rows: list[Row]) -> "dict[str, Callable[[Row], str]]":
 
 
 def _level(row: Row, unit: str = "") -> str:
-    level = f"{row['rate']:g}{unit}" if row.get("rate") else row["concurrency"]
+    level = f"{named(row)}{unit if row.get('rate') else ''}"
     return f"{level}{' *' if row['client_limited'] else ''}"
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..metrics.intervals import turns_interval
 from ..metrics.turns import EDGE_S
-from ..words import measured
+from ..words import amid_ramp, measured
 
 if TYPE_CHECKING:
     from ..run import Run
@@ -36,9 +36,11 @@ LEAST = 0.1
 def usable(point: Point) -> bool:
     """Tell whether a point says something of an endpoint that streams tokens.
 
-    It was measured to its end, the client was not the limit, next to no request failed, and no
-    queue grew.
+    It was measured to its end and not amid a ramp, the client was not the limit, next to no request
+    failed, and no queue grew.
     """
+    if amid_ramp(point):
+        return False
     if point.get("provisional") or point.get("client_limited") or not measured(point, "n"):
         return False
     if (measured(point, "error_rate") or 0.0) > MAX_ERROR_RATE:

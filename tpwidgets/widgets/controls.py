@@ -127,7 +127,7 @@ class Controls(w.VBox):
         said = self._said()
         _workload(said)
         load = load_from(said)
-        return said if load.auto else said | {load.axis: load.levels}
+        return said if load.auto else said | {load.axis: load.asked}
 
     @property
     def at_once(self) -> int:

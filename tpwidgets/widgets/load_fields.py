@@ -12,7 +12,10 @@ from .group import Group
 
 _FIT: dict[str, Any] = {"description_width": "initial"}
 _USUAL = {"concurrency": "1-64", "rate": "1-16"}
-_NAMES = "concurrency", "rate", "arrivals", "burstiness", "requests", "seconds", "precision"
+_NAMES = (
+    "concurrency", "rate", "arrivals", "burstiness", "requests", "seconds", "precision", "ramp_s",
+)  # fmt: skip
+_RAMP_S = 60.0
 
 
 def load_from(said: Mapping[str, Any]) -> Load | OpenLoad:
@@ -28,7 +31,7 @@ def load_from(said: Mapping[str, Any]) -> Load | OpenLoad:
 
 
 class LoadFields(Group):
-    """A closed or an open loop, its levels, and how requests arrive in an open one."""
+    """A closed or an open loop, its levels and how it walks them, and how requests arrive."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         load = load_from(given)
@@ -64,11 +67,26 @@ class LoadFields(Group):
             description="Burstiness", style=_FIT, layout=w.Layout(width="140px"),
             tooltip="The gamma distribution's shape: below 1 requests come in bursts, 1 is Poisson",
         )  # fmt: skip
+        self._walk = w.Dropdown(
+            options=[("level by level", "levels"), ("a ramp", "ramp")],
+            value="ramp" if load.ramp_s else "levels", description="Walk", style=_FIT,
+            layout=w.Layout(width="170px"),
+            tooltip="Level by level: settle at each, and measure there; a ramp: go evenly from the "
+            "first to the last, to see in one pass where it begins to queue",
+        )  # fmt: skip
+        self._ramp_s = w.BoundedFloatText(
+            value=load.ramp_s or _RAMP_S, min=1, max=86_400, description="in (s)", style=_FIT,
+            layout=w.Layout(width="110px"), tooltip="How many seconds the ramp takes",
+        )  # fmt: skip
         super().__init__(
-            [self._axis, *self._levels.values(), self._arrivals, self._burstiness],
-            {"load": self._axis, "arrivals": self._arrivals, "burstiness": self._burstiness},
-        )
-        for menu in (self._axis, self._arrivals):
+            [self._axis, *self._levels.values(), self._walk, self._ramp_s, self._arrivals,
+             self._burstiness],
+            {
+                "load": self._axis, "walk": self._walk, "ramp": self._ramp_s,
+                "arrivals": self._arrivals, "burstiness": self._burstiness,
+            },
+        )  # fmt: skip
+        for menu in (self._axis, self._arrivals, self._walk):
             menu.observe(self._show, "value")
         self._show()
 
@@ -80,18 +98,21 @@ class LoadFields(Group):
             found["arrivals"] = self._arrivals.value
             if found["arrivals"] == "gamma":
                 found["burstiness"] = float(self._burstiness.value)
+        if self._walk.value == "ramp":
+            found["ramp_s"] = float(self._ramp_s.value)
         return found
 
     def take(self, given: Mapping[str, Any]) -> None:
-        """Set the levels, if they are given, and the loop that they are of."""
+        """Set the levels, if they are given, and the loop that they are of; they are walked so."""
         for axis, field in self._levels.items():
             if axis in given:
                 field.value = _written(given[axis], load_from({axis: given[axis]}))
                 self._axis.value = axis
+                self._walk.value = "levels"
 
     def changed(self, callback: Callable[[Any], None]) -> None:
         """Call back when something changed."""
-        for field in (self._axis, self._arrivals, self._burstiness):
+        for field in (self._axis, self._walk, self._ramp_s, self._arrivals, self._burstiness):
             field.observe(callback, "value")
         for field in self._levels.values():
             field.changed(callback)
@@ -100,12 +121,13 @@ class LoadFields(Group):
         is_open = self._axis.value == "rate"
         for axis, field in self._levels.items():
             _display(field, axis == self._axis.value)
+        _display(self._ramp_s, self._walk.value == "ramp")
         _display(self._arrivals, is_open)
         _display(self._burstiness, is_open and self._arrivals.value == "gamma")
 
 
 def _written(value: Any, load: Load | OpenLoad) -> str:
-    return value if isinstance(value, str) else ", ".join(f"{level:g}" for level in load.levels)
+    return value if isinstance(value, str) else ", ".join(f"{level:g}" for level in load.asked)
 
 
 def _display(field: w.DOMWidget, shown: bool) -> None:

@@ -2,12 +2,13 @@
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, TypeVar
 
 from ..errors import SettingsError
+from .ramps import Section, ends_of, of_users
 
 Number = TypeVar("Number", int, float)
 
@@ -150,12 +151,16 @@ class Ends:
         are then the most that is spent on it. None: 0.10 where neither is given.
     auto : bool
         Whether the levels are searched for, from the first to the last that stand there.
+    ramp_s : float, optional
+        Go evenly from the first level to the last in so many seconds, and count all the while, in
+        sections that never settle. None: settle at each level, and count there.
     """
 
     requests: int | None = None
     seconds: float | None = None
     precision: float | None = None
     auto: bool = False
+    ramp_s: float | None = None
 
     MIN_SECONDS = 5.0
     MAX_SECONDS = 10.0
@@ -167,10 +172,35 @@ class Ends:
     @property
     def adaptive(self) -> bool:
         """Whether a level ends when its interval is narrow enough."""
+        if self.ramp_s is not None:
+            return False
         return self.precision is not None or (self.requests is None and self.seconds is None)
 
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """The parts of a ramp, which take the places of levels; empty without one."""
+        raise NotImplementedError
 
-def ends(requests: object, seconds: object, precision: object) -> dict[str, Any]:
+    def section(self, level: float) -> Section | None:
+        """Return the section in the middle of which a level lies; None if there is no ramp."""
+        return next((part for part in self.sections if part.middle == level), None)
+
+    def named(self, level: float) -> str:
+        """Write a level: ``16`` or, amid a ramp, ``9–16``."""
+        part = self.section(level)
+        return f"{level:g}" if part is None else part.name
+
+    def _amid(self, level: float) -> dict[str, object]:
+        """Return what the workers have to know of a level amid a ramp."""
+        part = self.section(level)
+        if part is None:
+            return {}
+        return {"ramp": (part.first, part.last, part.seconds), "seconds": part.seconds}
+
+
+def ends(
+    requests: object, seconds: object, precision: object, ramp_s: object = None
+) -> dict[str, Any]:
     """Check when a level ends; return the keywords for `Ends`.
 
     Raises
@@ -178,11 +208,30 @@ def ends(requests: object, seconds: object, precision: object) -> dict[str, Any]
     SettingsError
         Names the first setting that is refused.
     """
+    if ramp_s is not None:
+        given = {"requests": requests, "seconds": seconds, "precision": precision}
+        for name, value in given.items():
+            if value is not None:
+                raise SettingsError(f"ramp_s says how long a ramp takes: leave {name} away.")
+        return {"ramp_s": positive("ramp_s", ramp_s, "(seconds)")}
     return {
         "requests": None if requests is None else whole("requests", requests, 1, 10_000_000),
         "seconds": None if seconds is None else positive("seconds", seconds),
         "precision": precise(precision),
     }
+
+
+def no_ramp(ramp_s: object) -> None:
+    """Refuse a ramp where levels are searched for."""
+    if ramp_s is not None:
+        raise SettingsError("A ramp goes from one level to another, such as 1-64: not to auto.")
+
+
+def ramp_said(levels: Sequence[float], ramp_s: float | None, unit: str) -> str:
+    """Return what the conditions say of a ramp, after what they say of the load."""
+    if ramp_s is None:
+        return ""
+    return f", a ramp from {levels[0]:g} to {levels[-1]:g}{unit} in {ramp_s:g} s"
 
 
 @dataclass(frozen=True)
@@ -200,12 +249,11 @@ class Load(Ends):
     axis = "concurrency"
     """The column of `run.points` that the levels stand in."""
     unit = ""
-    said = "closed loop"
 
     @classmethod
     def of(
         cls, concurrency: object, requests: object = None, seconds: object = None,
-        precision: object = None,
+        precision: object = None, ramp_s: object = None,
     ) -> "Load":  # fmt: skip
         """Check the settings and make a Load of them.
 
@@ -218,18 +266,42 @@ class Load(Ends):
             raise SettingsError(f"concurrency must be a number or several, not {concurrency!r}.")
         highest = searched("concurrency", concurrency)
         if highest is not None:
+            no_ramp(ramp_s)
             highest = AUTO_CONCURRENCY if math.isinf(highest) else highest
             concurrency = doublings(1, whole("concurrency", highest, 1, MAX_CONCURRENCY))
-        return cls(
-            levels(concurrency),  # type: ignore[arg-type]
-            auto=highest is not None,
-            **ends(requests, seconds, precision),
-        )
+        walked = levels(concurrency)  # type: ignore[arg-type]
+        end = ends(requests, seconds, precision, ramp_s)
+        if ramp_s is not None:
+            first, last = ends_of("concurrency", walked)
+            walked = int(first), int(last)
+        return cls(walked, auto=highest is not None, **end)
 
     @property
     def levels(self) -> tuple[int, ...]:
-        """The levels, whatever they are of."""
+        """The levels, whatever they are of; of a ramp the middles of its sections."""
+        return tuple(int(part.middle) for part in self.sections) or self.concurrency
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """The parts of a ramp, which take the places of levels; empty without one."""
+        if self.ramp_s is None:
+            return ()
+        return of_users(self.concurrency[0], self.concurrency[-1], self.ramp_s)
+
+    @property
+    def asked(self) -> tuple[int, ...]:
+        """The levels as they were asked for; of a ramp its ends."""
         return self.concurrency
+
+    @property
+    def highest(self) -> int:
+        """The highest concurrency that is asked for."""
+        return max(self.concurrency)
+
+    @property
+    def said(self) -> str:
+        """What kind of load it is, for the conditions."""
+        return "closed loop" + ramp_said(self.concurrency, self.ramp_s, " users")
 
     @staticmethod
     def enough(concurrency: float) -> int:
@@ -241,7 +313,11 @@ class Load(Ends):
         """Return how many requests are in flight where each takes so long."""
         return concurrency
 
-    @staticmethod
-    def command(concurrency: float) -> dict[str, object]:
+    @property
+    def held(self) -> dict[str, object]:
+        """Return what the workers have to know of a ramp's end, as a level."""
+        return {"concurrency": self.concurrency[-1]}
+
+    def command(self, concurrency: float) -> dict[str, object]:
         """Return what the workers have to know of a level."""
-        return {"concurrency": concurrency}
+        return {"concurrency": concurrency, **self._amid(concurrency)}

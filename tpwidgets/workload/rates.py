@@ -4,13 +4,24 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate, count
-from math import ceil, isinf, log2
+from math import ceil, isinf, log2, sqrt
 from numbers import Real
 from random import Random
 
 from ..errors import SettingsError
 from ..words import count as written
-from .loads import MAX_CONCURRENCY, Ends, Load, doublings, ends, positive, searched
+from .loads import (
+    MAX_CONCURRENCY,
+    Ends,
+    Load,
+    doublings,
+    ends,
+    no_ramp,
+    positive,
+    ramp_said,
+    searched,
+)
+from .ramps import Section, ends_of, of_rates
 
 ARRIVALS = "poisson", "constant", "gamma"
 AUTO_RATE = 256.0
@@ -43,6 +54,21 @@ def arrival_times(rate: float, arrivals: str, burstiness: float, random: Random)
     return accumulate(random.expovariate(rate) for _ in count())
 
 
+def ramped(times: Iterator[float], first: float, last: float, seconds: float) -> Iterator[float]:
+    """Bend arrivals of one per second on average: their rate goes evenly from first to last.
+
+    Number u is due when the integral of the rate has come to u (Çınlar, *Introduction to Stochastic
+    Processes*, 1975, section 4.7): so Poisson's arrivals are those of a Poisson process whose rate
+    changes. After `seconds` the rate stays.
+    """
+    whole, steeper = (first + last) / 2 * seconds, (last - first) / (2 * seconds)
+    for u in times:
+        if u < whole:
+            yield 2 * u / (first + sqrt(first * first + 4 * steeper * u))
+        else:
+            yield seconds + (u - whole) / last
+
+
 @dataclass(frozen=True)
 class OpenLoad(Ends):
     """An open loop: so many requests per second, sent whether or not others have ended.
@@ -72,6 +98,7 @@ class OpenLoad(Ends):
     def of(
         cls, rate: object, arrivals: object = "poisson", burstiness: object = None,
         requests: object = None, seconds: object = None, precision: object = None,
+        ramp_s: object = None,
     ) -> "OpenLoad":  # fmt: skip
         """Check the settings and make an OpenLoad of them.
 
@@ -89,20 +116,36 @@ class OpenLoad(Ends):
             shape = BURSTINESS if burstiness is None else _within("burstiness", burstiness, 100.0)
         highest = searched("rate", rate)
         if highest is not None:
+            no_ramp(ramp_s)
             highest = AUTO_RATE if isinf(highest) else highest
             rate = doublings(1.0, _within("rate", highest, MAX_RATE))
-        return cls(
-            rates(rate),
-            str(arrivals),
-            shape,
-            auto=highest is not None,
-            **ends(requests, seconds, precision),
-        )
+        walked = rates(rate)
+        end = ends(requests, seconds, precision, ramp_s)
+        if ramp_s is not None:
+            walked = ends_of("rate", walked)
+        return cls(walked, str(arrivals), shape, auto=highest is not None, **end)
 
     @property
     def levels(self) -> tuple[float, ...]:
-        """The levels, whatever they are of."""
+        """The levels, whatever they are of; of a ramp the middles of its sections."""
+        return tuple(part.middle for part in self.sections) or self.rate
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """The parts of a ramp, which take the places of levels; empty without one."""
+        if self.ramp_s is None:
+            return ()
+        return of_rates(self.rate[0], self.rate[-1], self.ramp_s)
+
+    @property
+    def asked(self) -> tuple[float, ...]:
+        """The levels as they were asked for; of a ramp its ends."""
         return self.rate
+
+    @property
+    def highest(self) -> float:
+        """The highest rate that is asked for."""
+        return max(self.rate)
 
     @property
     def said(self) -> str:
@@ -112,7 +155,7 @@ class OpenLoad(Ends):
             said += f" (burstiness {self.burstiness:g})"
         if self.most < MAX_CONCURRENCY:
             said += f", at most {self.most} at once without confirm=True"
-        return said
+        return said + ramp_said(self.rate, self.ramp_s, self.unit)
 
     @staticmethod
     def enough(rate: float) -> int:  # noqa: ARG004 - as of a Load
@@ -124,17 +167,22 @@ class OpenLoad(Ends):
         """Return how many requests are in flight where each takes so long (Little's law)."""
         return rate * e2e_s
 
-    def command(self, rate: float) -> dict[str, object]:
-        """Return what the workers have to know of a level."""
+    @property
+    def held(self) -> dict[str, object]:
+        """Return what the workers have to know of a ramp's end, as a level."""
         return {
-            "rate": rate, "arrivals": self.arrivals, "burstiness": self.burstiness,
+            "rate": self.rate[-1], "arrivals": self.arrivals, "burstiness": self.burstiness,
             "most": self.most,
         }  # fmt: skip
+
+    def command(self, rate: float) -> dict[str, object]:
+        """Return what the workers have to know of a level."""
+        return {**self.held, "rate": rate, **self._amid(rate)}
 
 
 def load_of(
     concurrency: object, rate: object, arrivals: object, burstiness: object,
-    requests: object, seconds: object, precision: object = None,
+    requests: object, seconds: object, precision: object = None, ramp_s: object = None,
 ) -> Load | OpenLoad:  # fmt: skip
     """Check the settings and make a closed or an open loop's load of them.
 
@@ -148,13 +196,13 @@ def load_of(
             named = "arrivals" if arrivals != "poisson" else "burstiness"
             raise SettingsError(f"{named} is for an open loop: give rate too, in requests/s.")
         levels = (1, 4, 16) if concurrency is None else concurrency
-        return Load.of(levels, requests, seconds, precision)
+        return Load.of(levels, requests, seconds, precision, ramp_s)
     if concurrency is not None:
         raise SettingsError(
             "concurrency and rate can't both be given: concurrency keeps so many requests in "
             "flight (closed loop), rate sends so many per second (open loop)."
         )
-    return OpenLoad.of(rate, arrivals, burstiness, requests, seconds, precision)
+    return OpenLoad.of(rate, arrivals, burstiness, requests, seconds, precision, ramp_s)
 
 
 def rates(value: object) -> tuple[float, ...]:
