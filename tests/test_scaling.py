@@ -58,6 +58,7 @@ def test_chance_is_within_the_interval() -> None:
     ends = {p["part"]: p["concurrency"] for p in curve}
     assert ends == pytest.approx({"between": 64, "beyond": 128})
     assert curve[0]["concurrency"] == pytest.approx(1)
+    assert all(p["fitted_lo"] < p["fitted"] < p["fitted_hi"] for p in curve)
     higher = fit(point(n, law(n, 40, 0.03, 0.0001)) for n in LEVELS[1:]).curve()
     assert {p["part"] for p in higher} == {"below", "between", "beyond"}
 
@@ -73,6 +74,20 @@ def test_what_is_said() -> None:
         "Fitted law, not measured: 40 tokens/s alone, a knee near 6 concurrent, "
         "a peak of about 258 tokens/s near 14."
     )
+
+
+@pytest.mark.quick
+def test_where_its_interval_is_too_wide_it_says_nothing() -> None:
+    """Four points that no such law fits: between them it is a guess as much as beyond."""
+    found = fit(point(n, tps) for n, tps in ((1, 40.0), (4, 190.0), (16, 480.0), (64, 1090.0)))
+    silent = [p["concurrency"] for p in found.curve() if p["fitted"] is None]
+    assert any(16 < n < 64 for n in silent)
+    assert not found.says(128)
+    assert str(found) == (
+        f"Fitted law, not measured: {found.alone:.1f} tokens/s alone; it says nothing beyond 64."
+    )
+    near = fit(point(n, law(n, 40, 0.03, 0.0001)) for n in (1, 4, 16, 64))
+    assert near.says(128)  # the points' own intervals are all there is to doubt
 
 
 @pytest.mark.quick

@@ -16,7 +16,7 @@ SAID = "fitted, not measured"
 
 
 def fitted_rows(law: Scaling) -> list[dict[str, Any]]:
-    """Return what is drawn of a law: its curve, and its knee where the curve goes that far.
+    """Return what is drawn of a law: its curve where it says anything, and its knee if that does.
 
     Keys: ``level``, ``v``, ``lo``, ``hi``, ``part`` (`Scaling.curve`'s, or ``knee``), ``name``.
     """
@@ -25,15 +25,15 @@ def fitted_rows(law: Scaling) -> list[dict[str, Any]]:
          "lo": _short(p["fitted_lo"]), "hi": _short(p["fitted_hi"]), "part": p["part"]}
         for p in law.curve()
     ]  # fmt: skip
-    if isfinite(law.knee) and law.knee <= max(row["level"] for row in rows):
+    if isfinite(law.knee) and law.knee <= rows[-1]["level"] and law.says(law.knee):
         rows.append(
             {"level": _short(law.knee), "part": "knee", "name": f"knee near {law.knee:.0f}"}
         )
     return rows
 
 
-def fitted_layers(height: int) -> list[Spec]:
-    """Build the layers that draw such rows; `height` is the plot's, in pixels."""
+def fitted_layers() -> list[Spec]:
+    """Build the layers that draw such rows."""
     x = {"field": "level", "type": "quantitative"}
     y = {"field": "v", "type": "quantitative"}
     curve = [{"filter": "datum.part !== 'knee'"}]
@@ -62,11 +62,16 @@ def fitted_layers(height: int) -> list[Spec]:
         "transform": knee,
         "encoding": {"x": x},
     }
-    named = {"type": "text", "style": "hint", "fontSize": 10.5, "align": "left", "dx": 4}
+    # left of the line, where throughput is below, but for a knee far left
+    left = "log(datum.level / levels[0]) > 0.35 * log(levels[length(levels) - 1] / levels[0])"
+    named = {"type": "text", "style": "hint", "fontSize": 10.5} | {
+        name: {"expr": f"{left} ? {one} : {other}"}
+        for name, one, other in (("align", "'right'", "'left'"), ("dx", "-4", "4"))
+    }
     name: Spec = {
         "mark": named,
         "transform": knee,
-        "encoding": {"x": x, "y": {"value": height - 8}, "text": {"field": "name"}},
+        "encoding": {"x": x, "y": {"value": 6}, "text": {"field": "name"}},
     }
     said: Spec = {
         "mark": {"type": "text", "text": f"- - {SAID}", "style": "hint", "fontSize": 11}
@@ -77,5 +82,5 @@ def fitted_layers(height: int) -> list[Spec]:
     return [{"data": {"name": NAME}} | layer for layer in (band, line, rule, name, said)]
 
 
-def _short(value: Any) -> float:
-    return float(f"{value:.5g}")
+def _short(value: Any) -> float | None:
+    return None if value is None else float(f"{value:.5g}")

@@ -181,7 +181,7 @@ def overview_spec(
     alike = (row for row in rows if (row.get("rate") is not None) is open_loop)
     fit = fitted_rows(law) if law is not None else []
     # as far as the curve goes, too
-    ends = {1, math.ceil(max(row["level"] for row in fit))} if fit else set()
+    ends = {1, max(row["level"] for row in fit)} if fit else set()
     levels = sorted({level(row) for row in alike if level(row)} | ends)
     state = {
         "rows": len(rows), "hint": "nothing measured", "levels": levels or VIEW["levels"],
@@ -298,7 +298,7 @@ def _system_tps(height: int) -> Spec:
         "description": "Output tokens (where answers come whole: items) per second of the whole "
         "system against the level, with 95 % intervals. A curve that is grey and dashed, where "
         f"there is one, is {SAID}; its knee is named.",
-        "view": chart_view(title, height, fields, x_labels=False, below=fitted_layers(height)),
+        "view": chart_view(title, height, fields, x_labels=False, below=fitted_layers()),
     }
 
 

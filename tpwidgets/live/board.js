@@ -207,7 +207,7 @@ function ticks(planned, rows, open, fit) {
   const alike = rows.filter((row) => (row.rate != null) === open);
   const measured = alike.map((row) => row.rate ?? row.concurrency);
   const fitted = fit.map(({ level }) => level);
-  const ends = fit.length ? [1, Math.ceil(Math.max(...fitted))] : [];
+  const ends = fit.length ? [1, Math.max(...fitted)] : [];
   const levels = new Set([...planned, ...measured, ...ends].filter((x) => x > 0));
   return levels.size ? [...levels].sort((a, b) => a - b) : null;
 }

@@ -33,7 +33,7 @@ _FAR = 2.0
 """How far beyond the highest level the curve goes, at most, as a factor."""
 
 _VAGUE = 0.5
-"""Where the interval is wider than ± 50 %, nothing is said any more."""
+"""Where the interval is wider than ± 50 %, nothing is said."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,16 @@ class Scaling:
     _fitted: Floats
     """1/λ, σ/λ, κ/λ, of shape (3,)."""
     _covariance: Floats
-    """Theirs, of shape (3, 3), were none of them bounded."""
-    _student: float
+    """Theirs, of shape (3, 3), by the points' intervals, were none of them bounded."""
+    _widened: float
+    """So many standard deviations are 95 %: of what the points' intervals say or, where the points
+    are further from the law than that, of how far they are."""
 
     def at(self, concurrency: float) -> tuple[float, float, float]:
         """Return the throughput at a concurrency and its 95 % interval, in `unit`."""
         terms = _terms(np.array([float(concurrency)]))[0]
         inverse = float(terms @ self._fitted)
-        half = self._student * sqrt(max(0.0, float(terms @ self._covariance @ terms)))
+        half = self._widened * sqrt(max(0.0, float(terms @ self._covariance @ terms)))
         high = concurrency / (inverse - half) if inverse > half else inf
         return concurrency / inverse, concurrency / (inverse + half), high
 
@@ -87,23 +89,27 @@ class Scaling:
         """Where a straight line from one user on would reach the peak; beyond, waiting grows."""
         return max(1.0, self.peak[1] / self.alone)
 
-    def curve(self, steps: int = 40) -> list[dict[str, float | str]]:
-        """Return points of the curve, evenly spaced on a logarithmic axis, while they say anything.
+    def says(self, concurrency: float) -> bool:
+        """Tell whether the interval at a concurrency is so narrow that it says anything."""
+        value, lo, hi = self.at(concurrency)
+        return hi - lo <= 2 * _VAGUE * value
 
-        It goes from one user to twice the highest level, if it can. Keys: ``concurrency``,
-        ``fitted``, ``fitted_lo``, ``fitted_hi`` (in `unit`), ``part``: ``below``, ``between`` or
-        ``beyond`` the levels measured. Where two parts meet, each has the point.
+    def curve(self, steps: int = 40) -> list[dict[str, float | str | None]]:
+        """Return points of the curve from one user to twice the highest level.
+
+        They are evenly spaced on a logarithmic axis. Keys: ``concurrency``; ``fitted``,
+        ``fitted_lo``, ``fitted_hi`` (in `unit`; None where the law says nothing, see `says`);
+        ``part``: ``below``, ``between`` or ``beyond`` the levels measured. Where two parts meet,
+        each has the point.
         """
         ends = {"below": (1, self.lowest), "between": (self.lowest, self.highest),
                 "beyond": (self.highest, _FAR * self.highest)}  # fmt: skip
         whole = log(_FAR * self.highest)
-        points: list[dict[str, float | str]] = []
+        points: list[dict[str, float | str | None]] = []
         for part, (start, end) in ends.items():
             some = 1 + ceil(steps * log(end / start) / whole)
             for at in np.geomspace(start, end, some).tolist() if end > start else ():
-                value, lo, hi = self.at(at)
-                if part == "beyond" and hi - lo > 2 * _VAGUE * value:
-                    break
+                value, lo, hi = self.at(at) if self.says(at) else (None, None, None)
                 points.append(
                     {"concurrency": at, "fitted": value, "fitted_lo": lo, "fitted_hi": hi,
                      "part": part}
@@ -115,12 +121,12 @@ class Scaling:
         """What the law says, in one sentence."""
         at, most = self.peak
         said = f"Fitted law, not measured: {count(self.alone)} {self.unit} alone"
-        if self.knee <= self.highest:
+        if self.knee <= self.highest and self.says(self.knee):
             said += f", a knee near {self.knee:.0f} concurrent"
-        if at <= self.highest:
+        if at <= self.highest and self.says(at):
             return f"{said}, a peak of about {count(most)} {self.unit} near {at:.0f}."
         value, lo, hi = self.at(2 * self.highest)
-        if hi - lo > 2 * _VAGUE * value:
+        if not self.says(2 * self.highest):
             return f"{said}; it says nothing beyond {self.highest}."
         between = f"between {count(lo)} and {count(hi)}"
         return f"{said}; {count(value)} ({between}) at {2 * self.highest}."
@@ -162,14 +168,14 @@ def fit(points: Iterable[Point]) -> Scaling:
         raise MeasurementError("The levels measured follow no such law.")
     residual = (terms @ fitted - inverse) * weights
     degrees = len(levels) - 3
-    scale = max(1.0, float(residual @ residual) / degrees)
+    widened = max(Z, student(degrees) * sqrt(float(residual @ residual) / degrees))
     weighted = terms * weights[:, None]
-    covariance = np.linalg.inv(weighted.T @ weighted) * scale
+    covariance = np.linalg.inv(weighted.T @ weighted)
     unit = "items/s" if is_whole(rows[0]) else "tokens/s"
     alone, serial, crosstalk = 1 / fitted[0], fitted[1] / fitted[0], fitted[2] / fitted[0]
     return Scaling(
         float(alone), float(serial), float(crosstalk), int(levels[0]), int(levels[-1]), unit,
-        fitted, covariance, student(degrees),
+        fitted, covariance, widened,
     )  # fmt: skip
 
 
