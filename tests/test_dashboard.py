@@ -26,6 +26,7 @@ from tpwidgets.widgets.fitted import FittedCurve
 from tpwidgets.widgets.load_fields import load_from
 from tpwidgets.widgets.result import Result
 from tpwidgets.widgets.texts import as_code, tiles
+from tpwidgets.widgets.use_case_fields import KpiLine
 from tpwidgets.workload.loads import Load
 from tpwidgets.workload.prompts import Workload
 from tpwidgets.workload.rates import OpenLoad
@@ -98,6 +99,18 @@ def test_a_fitted_curve_is_drawn_of_the_last_run_where_one_can_be_fitted() -> No
     button.value = False
     assert (board.fit, line.value) == ([], "<small></small>")
     assert "fitted, not measured" in run.chart(fit=True).to_dict()["description"]
+
+
+def test_a_use_cases_answer_is_never_that_of_another_run() -> None:
+    line, wished = KpiLine(), []
+    line._latest = SimpleNamespace(wish=wished.append)
+    line.value = "of a former run"
+    run, case = steady_run({1: 1.0}, 8, 4), USE_CASES["prototyping"]
+    line.tell(run, case)
+    assert line.value == "<b>Prototyping</b>: being worked out"
+    line.tell(None, None)
+    assert line.value == ""
+    assert wished == [(run, case), (None, None)]
 
 
 @pytest.fixture

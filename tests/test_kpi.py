@@ -122,7 +122,7 @@ def test_a_single_user_waits_as_long_as_was_measured():
     run = run_for(PROTOTYPING, {1: 6.58}, ttft_s=0.1)
     answer = tp.answer_for(run, PROTOTYPING, tp.Price.per_token(10, 2.5))
     assert answer.text == (
-        "A single user waits 100 ms for the first token and 6.6 s for an answer, at 50 tokens/s; "
+        "A single user waits 100 ms for the first token and 6.6 s for an answer, at 40 tokens/s; "
         "TTFT p95, 100 ms, is within 1 s; E2E latency p95, 6.6 s, is within 10 s; "
         "$0.0042 an answer."
     )

@@ -243,6 +243,7 @@ class Explorer(w.VBox):
                 self._starting = False
             measurement = self._measurement
         self._result.warm_up()
+        self._kpi.tell(None, None)
         measurement.on_update(self._updated)
         if measurement.done:  # it ended before we could listen
             self._updated(measurement)

@@ -106,6 +106,9 @@ class KpiLine(w.HTML):
 
     def tell(self, run: Run | None, case: UseCase | None) -> None:
         """Say it, or nothing where there is no run or no use case; returns at once."""
+        said = run is not None and case is not None
+        # what stood there was of another run, or of another case
+        self.value = f"<b>{escape(case.title)}</b>: being worked out" if said and case else ""
         self._latest.wish((run, case))
 
     def _work_out(self, asked: tuple[Run | None, UseCase | None]) -> None:
