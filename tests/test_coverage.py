@@ -1,5 +1,6 @@
 """Intervals cover the truth; a part of ``python -m benchmarks coverage`` that takes no time."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -86,6 +87,18 @@ def test_users_who_end_together_are_counted_as_often_as_their_tokens() -> None:
         # five turns are too few independent values for ranks, but they tell something
         assert point["ttft_p50_ms_lo"] < point["ttft_p50_ms"] < point["ttft_p50_ms_hi"]
         assert point["ttft_p95_ms_lo"] is None
+
+
+def test_requests_in_flight_when_a_run_is_stopped_are_no_fewer_requests_per_second() -> None:
+    run = steady_run({16: 1.0}, 64, 32, ttft_s=0.2)
+    window = replace(run.windows[0], end_s=run.windows[0].end_s - 1.0)
+    cut = [
+        replace(s, status="stopped", ended_ms=1000 * (window.end_s - s.sent_s))
+        if s.sent_s < window.end_s < s.ended_s else s
+        for s in run.samples if s.sent_s < window.end_s
+    ]  # fmt: skip
+    assert any(s.status == "stopped" for s in cut)
+    assert operating_point(cut, window)["rps"] == pytest.approx(16, rel=0.02)
 
 
 def test_an_open_loops_rate_is_as_uncertain_as_its_arrivals_are() -> None:

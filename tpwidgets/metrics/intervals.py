@@ -46,9 +46,10 @@ LUMPS = 2.5
 """If so many values are worth one, they come in lumps: ranks are rounded outwards."""
 
 MIDDLE = 0.2
-"""Percentiles this far from both ends have an interval also where too few values are independent
-for ranks: at least from `QUARTER` of the way from each end."""
-QUARTER = 0.25
+"""Where too few values are independent for ranks, percentiles this far from both ends still have an
+interval: …"""
+INNER = 0.75
+"""… as if values went on as they do in so much of the way to the nearer end."""
 
 EPS = 1e-9
 
@@ -90,7 +91,8 @@ def percentiles(
     299 for p99.
 
     Requests that were under way together share the engine's steps and its queue: they are worth
-    fewer independent ones (Kish 1965), whose ranks are taken then.
+    fewer independent ones (Kish 1965), whose ranks are taken then. If these are too few, a median's
+    interval reaches as far as its standard error says (Woodruff 1952), and a tail has none.
 
     Parameters
     ----------
@@ -121,16 +123,15 @@ def _percentile_interval(ordered: Floats, p: float, effect: float) -> Interval:
     ranks = _ranks(worth, p)
     if ranks is not None:
         each = (n + 1) / (worth + 1)
-        low, high = each * ranks[0], each * ranks[1]
+        low, high = max(1.0, each * ranks[0]), each * ranks[1]
         if effect > LUMPS:
             low, high = floor(each * floor(ranks[0]) + EPS), ceil(each * ceil(ranks[1]) - EPS)
         return _at(ordered, (low - 1) / (n - 1)), _at(ordered, (high - 1) / (n - 1))
-    inner = (1 - QUARTER) * min(p, 1 - p)
     if min(p, 1 - p) < MIDDLE:
         return NONE
-    # Woodruff's interval would reach beyond all values: as far as if they went on evenly
+    # Woodruff's interval, which would reach beyond all values
+    inner, value = INNER * min(p, 1 - p), _at(ordered, p)
     times = Z * sqrt(effect * p * (1 - p) / n) / inner
-    value = _at(ordered, p)
     low = value - times * (value - _at(ordered, p - inner))
     return max(low, min(0.0, float(ordered[0]))), value + times * (_at(ordered, p + inner) - value)
 

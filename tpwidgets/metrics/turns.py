@@ -87,10 +87,13 @@ def by_turns(
     float, Interval
         `counted` or else the middle.
     """
-    length = until - since
     was_stopped = c["status"] == STOPPED
     within = np.minimum(c["ended_s"], until) - np.maximum(c["sent_s"], since)
-    stopped_s = float(np.maximum(within[was_stopped], 0.0).sum())
+    many = max(np.unique(c["slot"][within > 0]).size, 1) if users else 1
+    # what a request that was stopped would have brought isn't known
+    known_s = until - since
+    if users:
+        known_s -= float(np.maximum(within[was_stopped], 0.0).sum()) / many
     sent, ended, slots, amounts = (
         column[~was_stopped] for column in (c["sent_s"], c["ended_s"], c["slot"], amounts)
     )
@@ -108,8 +111,8 @@ def by_turns(
     inside = inside[np.argsort(ended[inside], kind="stable")]
     # how much of each turn lies between
     shares = np.maximum(np.minimum(begun + spans, until) - np.maximum(begun, since), 0.0)
-    many = np.unique(slots[inside]).size
-    even = float((amounts * shares / spans).sum()) / (length - stopped_s / many)
-    lo, hi = turn_rate_interval(amounts[inside], spans[inside], many, even, length)
+    even = float((amounts * shares / spans).sum()) / max(known_s, float(shares.sum()) / many)
+    turns = amounts[inside], spans[inside], np.unique(slots[inside]).size
+    lo, hi = turn_rate_interval(*turns, even, until - since)
     rate = even if counted is None else counted
     return rate, NONE if lo is None or hi is None else (min(lo, rate), max(hi, rate))
