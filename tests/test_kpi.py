@@ -124,7 +124,7 @@ def test_a_single_user_waits_as_long_as_was_measured():
     assert answer.text == (
         "A single user waits 100 ms for the first token and 6.6 s for an answer, at 40 tokens/s; "
         "TTFT p95, 100 ms, is within 1 s; E2E latency p95, 6.6 s, is within 10 s; "
-        "$0.0042 an answer."
+        "$0.0036 an answer."
     )
     slow = tp.answer_for(run_for(PROTOTYPING, {4: 20.0}), PROTOTYPING, tp.Price.per_hour(9)).text
     assert slow.startswith("A user among 4, the fewest measured, waits 100 ms")
