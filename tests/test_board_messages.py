@@ -1,6 +1,7 @@
 """What the board sends: only what changed, with all it takes, and at little cost."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from drawn import point
 
 from tpwidgets.charts.overview import COLUMNS, clean_rows
-from tpwidgets.live import Board
+from tpwidgets.live import Board, layout
 from tpwidgets.live.packing import COLUMNS as PACKED
 from tpwidgets.metrics.timeline import Timeline
 
@@ -142,3 +143,9 @@ def test_the_dashboards_path_imports_nothing_heavy():
         f"assert not sys.modules.keys() & set({heavy})"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)
+
+
+def test_every_mark_of_the_key_can_be_drawn():
+    drawn = (Path(layout.__file__).parent / "board.js").read_text()
+    for mark in Board()._key:
+        assert re.search(rf'^  "?{mark["shape"]}"?: "M', drawn, re.MULTILINE), mark

@@ -318,7 +318,11 @@ def test_the_dashboard_ramps() -> None:
     code = as_code(controls.endpoint(), settings, None)
     assert "concurrency=(16, 1),\n" in code
     assert "ramp_s=30.0,\n" in code
+    controls.limits.seconds.value = 5  # of a level: a ramp has its own
+    assert controls.limits.seconds.layout.display == "none"
+    assert "seconds" not in controls.settings()
     walk.value = "levels"
+    assert controls.settings()["seconds"] == 5
     assert seconds.layout.display == "none"
     assert "ramp_s" not in controls.settings()
     walk.value = "ramp"

@@ -20,7 +20,7 @@ TIMELINE: dict[str, Any] = {
 
 _UNIT = "(whole ? 'items/s' : 'tokens/s')"
 _TITLE = {"expr": f"{_UNIT} + ' over time, whole system'"}
-_HOW = "'mean of each ' + span + ' s · dashed: a level begins · pale: settling'"
+_HOW = "'mean of each ' + span + ' s · dashed: a level begins · pale: not counted'"
 _HINT = "rows ? '' : hint"
 _FAR = 600
 """From so many seconds on the axis is labelled in minutes."""

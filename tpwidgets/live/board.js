@@ -17,6 +17,7 @@ const MARKS = {
   square: "M4.4 4.4h7.2v7.2H4.4z",
   cross: "M4.5 4.5l7 7m0-7l-7 7",
   "triangle-down": "M3.6 4.6h8.8L8 12.2z",
+  "triangle-right": "M4.6 3.6v8.8L12.2 8z",
   band: "M1 4h14v8H1z",
   pale: "M1 8h14",
   line: "M1 8h14",

@@ -68,6 +68,8 @@ class Controls(w.VBox):
         row = w.Box([self.loads, self.prompt, self.output, opens])
         row.add_class("tp-row")
         super().__init__([self.use_case, self.where, row, self.price, self.slo, more])
+        self.loads.changed(lambda _: self.limits.amid(ramp=self.loads.ramped))
+        self.limits.amid(ramp=self.loads.ramped)
         self.request.changed(self._show_output)
         self.where.model.observe(lambda _: self.usual.look(), "value")
         self.prompt.changed(lambda _: self.usual.look())

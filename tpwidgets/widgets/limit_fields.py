@@ -48,6 +48,8 @@ class LimitFields(Group):
             tooltip="0: none; else stop before more tokens are used, of prompts and answers "
             "together, at all levels together",
         )  # fmt: skip
+        self._ends = self.requests, self.seconds, self.precision
+        self._ramp = False
         self._note = w.HTML()
         super().__init__(
             [self.requests, self.seconds, self.precision, self._note, self.timeout_s,
@@ -58,7 +60,7 @@ class LimitFields(Group):
                 "token-limit": self.tokens,
             },
         )  # fmt: skip
-        for box in (self.requests, self.seconds, self.precision):
+        for box in self._ends:
             box.observe(self._tell_end, "value")
         self._tell_end()
 
@@ -66,14 +68,19 @@ class LimitFields(Group):
         """Return what is set here and isn't the default, as keywords for `tp.measure`."""
         timeout_s = positive("timeout_s", self.timeout_s.value, "(seconds)")
         found = {
-            "requests": int(self.requests.value) or None,
-            "seconds": float(self.seconds.value) or None,
-            "precision": round(self.precision.value / 100, 6) or None,
+            **({} if self._ramp else self._ended()),
             "timeout_s": timeout_s if timeout_s != _TIMEOUT_S else None,
             "spend_limit_usd": float(self.spend_usd.value) or None,
             "token_limit": self.token_limit,
         }
         return {name: value for name, value in found.items() if value is not None}
+
+    def _ended(self) -> dict[str, Any]:
+        return {
+            "requests": int(self.requests.value) or None,
+            "seconds": float(self.seconds.value) or None,
+            "precision": round(self.precision.value / 100, 6) or None,
+        }
 
     @property
     def token_limit(self) -> int | None:
@@ -84,6 +91,13 @@ class LimitFields(Group):
         """Set the time limit, if it is given."""
         if "timeout_s" in given:
             self.timeout_s.value = given["timeout_s"]
+
+    def amid(self, *, ramp: bool) -> None:
+        """Ask when a level ends, or not, where a ramp says so itself."""
+        self._ramp = ramp
+        for box in self._ends:
+            box.layout.display = "none" if ramp else None
+        self._tell_end()
 
     def changed(self, callback: Callable[[Any], None]) -> None:
         """Call back when something changed that changes what will be sent, or is refused."""
@@ -98,4 +112,6 @@ class LimitFields(Group):
             said += ", or that much was counted"
         elif most:
             said = "until that much was counted"
+        if self._ramp:
+            said = "a ramp's sections end by themselves"
         self._note.value = f"<small>{said}</small>"

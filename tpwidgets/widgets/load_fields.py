@@ -98,9 +98,14 @@ class LoadFields(Group):
             found["arrivals"] = self._arrivals.value
             if found["arrivals"] == "gamma":
                 found["burstiness"] = float(self._burstiness.value)
-        if self._walk.value == "ramp":
+        if self.ramped:
             found["ramp_s"] = float(self._ramp_s.value)
         return found
+
+    @property
+    def ramped(self) -> bool:
+        """Whether the load is to go evenly between its levels."""
+        return bool(self._walk.value == "ramp")
 
     def take(self, given: Mapping[str, Any]) -> None:
         """Set the levels, if they are given, and the loop that they are of; they are walked so."""
@@ -121,7 +126,7 @@ class LoadFields(Group):
         is_open = self._axis.value == "rate"
         for axis, field in self._levels.items():
             _display(field, axis == self._axis.value)
-        _display(self._ramp_s, self._walk.value == "ramp")
+        _display(self._ramp_s, self.ramped)
         _display(self._arrivals, is_open)
         _display(self._burstiness, is_open and self._arrivals.value == "gamma")
 
