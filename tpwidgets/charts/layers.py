@@ -329,7 +329,8 @@ def _ticks(height: int) -> int:
 
 def y_axis(height: int, hint: str, *, money: bool = False) -> Spec:
     """Build the axis of values; where a hint stands instead of data there is no scale to read."""
-    short = "abs(datum.value) >= 1e5 ? format(datum.value, '~s') : format(datum.value, ',.4~r')"
+    long = f"abs(datum.value) >= {1e4 if money else 1e5:g}"  # longer than there is room for
+    short = f"{long} ? format(datum.value, '~s') : format(datum.value, ',.4~r')"
     cents = "datum.value % 1 === 0 || abs(datum.value) < 0.1"
     if money:  # $2.50, not $2.5
         short = f"'$' + ({cents} ? ({short}) : format(datum.value, ',.2f'))"

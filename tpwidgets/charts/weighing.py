@@ -24,8 +24,8 @@ from .layers import (
 from .pricing import LOOKS, MOST, PRICED_HINT, UNIT, USD, USD_HI, USD_LO, priced
 
 _FRONT = (
-    "ringed: no other level costs less, starts sooner or streams faster without being worse in "
-    "another of these"
+    "numbers: levels; ringed: no other level costs less, starts sooner or streams faster without "
+    "being worse in another of these"
 )
 _SHORT = "datum.value ? format(datum.value, '~s') : '0'"
 _STEPS = 40
@@ -77,6 +77,8 @@ def _against_waiting(height: int) -> Spec:
             "encoding": {"y": y, "stroke": stroke, "fill": _literal("inside"),
                          "shape": _literal("shape"), "tooltip": tooltip},
         },
+        # room for the numbers below what stands above the chart
+        {"mark": point | {"opacity": 0, "size": 1}, "encoding": {"y": y | {"field": "room"}}},
         {
             "mark": ring | {"opacity": 1},
             "transform": [{"filter": "datum.front"}],
@@ -98,7 +100,6 @@ def _against_waiting(height: int) -> Spec:
         "'E2E latency median, ms'",
     )
     named = f"[{', '.join(wait)}][{_WAITS}]"
-    numbers = "'numbers: ' + (open ? 'requests/s' : 'concurrency')"
     return {
         "name": "waiting",
         "card": "waiting",
@@ -113,7 +114,7 @@ def _against_waiting(height: int) -> Spec:
             "transform": [*_OWN_RUN, *priced(), *_weighed()],
             "layer": [
                 *layers,
-                *texts({"expr": f"'$ per ' + {UNIT}"}, hint, numbers),
+                *texts({"expr": f"'$ per ' + {UNIT}"}, hint),
                 _below(height, named),
             ],
         },
@@ -146,6 +147,7 @@ def _weighed() -> list[Spec]:
     )  # fmt: skip
     firm = "datum[replace(waiting, '_ms', '_firm')] !== false"
     looks = {
+        "room": "1.12 * datum.usd",
         "front": "datum.fit && !datum.lost",
         "tone": f"({_TONES})[datum.at]",
         "state": state_index(firm),
@@ -211,7 +213,11 @@ def _break_even(height: int) -> Spec:
         left = {"expr": "'left'"}
         place = {"x": x, "y": {"value": 8 + 16 * i}, "text": {"field": "told"}}
         layers += [
-            {"mark": rule, "transform": kept, "encoding": {"x": x}},
+            {
+                "mark": rule,
+                "transform": kept,
+                "encoding": {"x": x, "y": {"value": 16 * i}, "y2": {"value": height}},
+            },
             {"mark": text | {"align": left}, "transform": kept, "encoding": place},
         ]
     return {
@@ -286,7 +292,8 @@ def _compared() -> list[Spec]:
         *_calculate(
             {
                 "from": "isValid(datum.least) ? datum.from : null",
-                "end": f"1.2 * min(max(datum.best, volume), {_STEPS} * datum.best)",
+                "end": f"min(1.2 * min(max(datum.best, volume), {_STEPS} * datum.best),"
+                " isValid(datum.least) ? 4 * max(datum.from, volume) : 1e99)",
             }
         ),
     ]

@@ -20,6 +20,8 @@ STYLE = """<style>
 .tp-row .widget-hbox {align-items: center; flex-flow: row wrap;}
 .tp-row > .tp-texts {flex: 1 1 100%; gap: 4px 16px;}
 .tp-row > .tp-row {display: contents;}
+.tp-price {flex-flow: row wrap; align-items: center;}
+.tp-price > * {flex: 0 0 auto;}
 .tp-row > .tp-about {flex: 1 1 260px;}
 .tp-assumptions {display: grid; gap: 2px 24px; padding: 2px 0 6px;
   grid-template-columns: repeat(auto-fill, minmax(min(345px, 100%), 1fr));}
