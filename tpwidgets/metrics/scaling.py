@@ -153,9 +153,11 @@ def fit(points: Iterable[Point]) -> Scaling:
         if _usable(point):
             latest[int(measured(point, "concurrency") or 0)] = point
     if len(latest) < MIN_LEVELS:
+        limited = any(point.get("client_limited") for point in points)
+        others = " at which the client was not the limit" if limited else ""
         raise MeasurementError(
             f"A fit needs {MIN_LEVELS} levels of concurrency or more; "
-            f"there {'is' if len(latest) == 1 else 'are'} {len(latest)}."
+            f"there {'is' if len(latest) == 1 else 'are'} {len(latest)}{others}."
         )
     levels = np.array(sorted(latest), dtype=float)
     rows = [latest[int(level)] for level in levels]
