@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..samples import Sample, Window
+from ..workload.ramps import middle
 from .breaker import Breaker
 from .budget import Budget
 from .loop import Emit, Loop, Request
@@ -145,3 +146,10 @@ class ClosedLoop(Loop):
         level = self._level
         ramp = None if level.ramp is None else level.ramp[:2]
         return Window(level.concurrency, now_s, now_s, ramp=ramp)
+
+    def _measured(self, window: Window) -> Window:
+        if window.ramp is not None:  # it may be cut short
+            first = window.ramp[0]
+            window.ramp = first, self._size
+            window.concurrency = int(middle(first, self._size))
+        return super()._measured(window)

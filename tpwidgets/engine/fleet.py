@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..masking import Mask
+from ..workload.ramps import middle
 from .budget import Purse
 from .limits import users_per_worker
 from .process import LocalWorker
@@ -325,15 +326,17 @@ class Fleet:
         if len(open_) > 1 and start >= end:
             return None
         rate = open_[0]["rate"]
+        ramp = _sum_of_ramps([w["ramp"] for w in open_], shared=rate is None)
+        users = sum(w["concurrency"] for w in open_)
         return {
-            "concurrency": sum(w["concurrency"] for w in open_),
+            "concurrency": users if ramp is None or rate is not None else middle(*ramp),
             "start_s": start,
             "end_s": end,
             "in_flight_mean": sum(w["in_flight_mean"] for w in open_),
             "closed": all(w["closed"] for w in open_),
             "note": next((w["note"] for w in open_ if w["note"]), ""),
             "rate": rate,
-            "ramp": _sum_of_ramps([w["ramp"] for w in open_], shared=rate is None),
+            "ramp": ramp,
             "known_s": None if rate is None else min(w["known_s"] or w["end_s"] for w in open_),
         }
 

@@ -11,10 +11,14 @@ from typing import Any
 
 from ..samples import Sample, Window
 from ..workload.loads import MAX_CONCURRENCY
+from ..workload.ramps import middle, tidy
 from ..workload.rates import arrival_times, ramped
 from .breaker import Breaker
 from .budget import Budget
 from .loop import Emit, Loop, Request
+
+_WHOLE = 0.99
+"""From this share of its time on a ramp's section is whole: clocks and timers round."""
 
 
 @dataclass(slots=True)
@@ -177,4 +181,10 @@ class OpenLoop(Loop):
     def _measured(self, window: Window) -> Window:
         window = super()._measured(window)
         window.known_s = self._oldest_s
+        if self._level.ramp is not None:
+            first, last, seconds = self._level.ramp
+            share = (window.end_s - window.start_s) / seconds
+            if share < _WHOLE:  # it is cut short, or not over yet
+                last = tidy(first + share * (last - first))
+            window.ramp, window.rate = (first, last), middle(first, last)
         return window

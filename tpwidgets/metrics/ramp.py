@@ -80,7 +80,7 @@ def told(
     if at is None:
         top = points[-1]
         rate = f"{count(_throughput(top))} {unit}"
-        said = [f"Throughput still rose at {_about(top)}, where the ramp ended, with {rate}"]
+        said = [f"Throughput still rose at {_about(top)}, the most in the ramp, with {rate}"]
     else:
         rate = f"{count(_throughput(at))} {unit}"
         said = [f"Throughput stopped rising at about {_about(at)}, with {rate}"]

@@ -34,14 +34,24 @@ class Section:
     @property
     def middle(self) -> float:
         """The level that its figures are drawn at; of users a whole number."""
-        if isinstance(self.first, int) and isinstance(self.last, int):
-            return (self.first + self.last + 1) // 2
-        return _tidy((self.first + self.last) / 2)
+        return middle(self.first, self.last)
 
     @property
     def name(self) -> str:
         """Its levels: ``9–16``."""
         return "–".join(dict.fromkeys((f"{self.first:g}", f"{self.last:g}")))
+
+
+def middle(first: float, last: float) -> float:
+    """Return the level in the middle; of users a whole number."""
+    if isinstance(first, int) and isinstance(last, int):
+        return (first + last + 1) // 2
+    return tidy((first + last) / 2)
+
+
+def tidy(rate: float) -> float:
+    """Return a rate without the digits that sums of floats leave."""
+    return float(f"{rate:.6g}")
 
 
 def of_users(first: int, last: int, ramp_s: float) -> tuple[Section, ...]:
@@ -59,7 +69,7 @@ def of_users(first: int, last: int, ramp_s: float) -> tuple[Section, ...]:
 def of_rates(first: float, last: float, ramp_s: float) -> tuple[Section, ...]:
     """Cut a ramp of requests per second into equal parts."""
     parts = _parts(ramp_s)
-    ends = [_tidy(first + (last - first) * i / parts) for i in range(parts + 1)]
+    ends = [tidy(first + (last - first) * i / parts) for i in range(parts + 1)]
     return tuple(Section(here, there, ramp_s / parts) for here, there in pairwise(ends))
 
 
@@ -81,7 +91,3 @@ def ends_of(name: str, levels: Sequence[float]) -> tuple[float, float]:
 
 def _parts(ramp_s: float) -> int:
     return max(1, min(SECTIONS, int(ramp_s / SECTION_S)))
-
-
-def _tidy(rate: float) -> float:
-    return float(f"{rate:.6g}")
