@@ -198,3 +198,11 @@ def test_what_is_not_a_finite_number_was_not_measured(value):
     assert measured({"x": value}, "x") is None
     assert measured({}, "x") is None
     assert measured({"x": 3}, "x") == 3.0
+
+
+def test_where_requests_fail_already_more_of_them_fail_beyond():
+    points = [level(4, 190, 420, error_rate=0.03, n_failed=1), level(8, 380, 430, error_rate=0.1)]
+    assert answer(points) == (
+        "At 4 concurrent: 190 tokens/s, TTFT p95 420 ms; beyond 4 more requests fail; "
+        "3 % of requests failed at 4; 10 % of requests failed at 8."
+    )

@@ -96,6 +96,8 @@ def test_too_little_is_no_law() -> None:
     said = "4 levels of concurrency or more; there are 3 at which the client was not the limit"
     with pytest.raises(tp.MeasurementError, match=said):
         fit([*some, some[0], point(8, 300.0) | {"client_limited": True}])
+    with pytest.raises(tp.MeasurementError, match="amid a ramp nothing is steady"):
+        fit([point(n, 40.0 * n) | {"ramp_from": 1.0, "ramp_to": 64.0} for n in LEVELS])
     with pytest.raises(tp.MeasurementError, match="a rate, throughput is what arrives"):
         fit([point(n, 40.0 * n) | {"rate": float(n)} for n in LEVELS])
 

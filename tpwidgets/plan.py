@@ -141,7 +141,8 @@ def _step(here: Point, there: Point) -> tuple[list[str], bool]:
     stops = []
     if _error_rate(there) > MAX_ERROR_RATE and _error_rate(there) > 2 * _error_rate(here):
         limited = 2 * (measured(there, "n_rate_limited") or 0) > (measured(there, "n_failed") or 0)
-        stops.append("requests are rate-limited" if limited else "requests fail")
+        more = "more " if _error_rate(here) > MAX_ERROR_RATE else ""
+        stops.append(f"{more}requests {'are rate-limited' if limited else 'fail'}")
     factor = _latency_factor(here, there)
     if factor >= TTFT_FACTOR:
         name = _latency(there)[1]

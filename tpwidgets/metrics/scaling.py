@@ -141,13 +141,16 @@ def fit(points: Iterable[Point]) -> Scaling:
     Raises
     ------
     MeasurementError
-        If there are fewer than four levels to fit, they are rates, or they fit no such law.
+        If there are fewer than four levels to fit, they are rates or amid a ramp, or they fit
+        no such law.
     """
     points = list(points)
     if points and all(point.get("rate") is not None for point in points):
         raise MeasurementError(
             "A fitted curve is of concurrency: at a rate, throughput is what arrives."
         )
+    if points and all(map(amid_ramp, points)):
+        raise MeasurementError("A fit needs levels that are held: amid a ramp nothing is steady.")
     latest: dict[int, Point] = {}
     for point in points:
         if _usable(point):
