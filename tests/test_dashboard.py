@@ -224,9 +224,9 @@ def test_a_use_case_sets_all_that_it_asks_for(controls: Controls, case: UseCase)
     box(controls, "limit-e2e").value = 1
     box(controls, "use-case").value = case.name
     assert controls.load == load_from(case.settings())
-    assert controls.workload == Workload.of(
-        case.prompt_tokens, case.output_tokens, 1, case.shared_prefix_tokens
-    )
+    assert controls.plan.workloads == [
+        Workload.of(case.prompt_tokens, case.output_tokens, 1, case.shared_prefix_tokens)
+    ]
     said = controls.settings()
     assert said.get("limits", {}) == case.limits
     assert said.get("timeout_s", 60) == case.timeout_s
@@ -290,7 +290,7 @@ def test_a_limit_judges_the_last_run_at_once(explorer: tp.Explorer) -> None:
     explorer._history.keep(measured)  # as a dashboard does that takes this one's place
     assert len(explorer.runs) == 1
     again = replace(measured)
-    explorer._keep(SimpleNamespace(run=again))  # of which the limit was set while it ran
+    explorer._keep(SimpleNamespace(ended=[again]))  # of which the limit was set while it ran
     assert explorer.run.limits.bounds["e2e_p95_ms"] == 8000
     box(explorer, "limit-e2e").value = 0
     assert explorer.run.limits is None

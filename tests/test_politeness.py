@@ -174,7 +174,7 @@ def dashboard(url: str, **settings: Any) -> tp.Explorer:
 
 
 def asked(explorer: tp.Explorer) -> str:
-    question = explorer._question
+    question = explorer._bar.question
     return question._text.value if question.layout.display != "none" else ""
 
 
@@ -197,15 +197,15 @@ def test_the_dashboard_asks_once_and_again_only_for_more(public: Server) -> None
     try:
         explorer.measure()
         assert "at once." in asked(explorer)
-        assert "nothing was sent yet" in explorer._status.value
-        assert not explorer._measure.disabled
+        assert "nothing was sent yet" in explorer._bar.status.value
+        assert not explorer._bar.measure.disabled
         assert explorer.measurement is None
-        explorer._question._no.click()
+        explorer._bar.question._no.click()
         assert asked(explorer) == ""
         assert posts(public) == 0
 
         explorer.measure()
-        explorer._question._yes.click()
+        explorer._bar.question._yes.click()
         assert asked(explorer) == ""
         assert begun(explorer)
 
@@ -238,7 +238,7 @@ def test_settings_that_grew_behind_the_question_are_asked_for_again(public: Serv
     try:
         explorer.measure()
         explorer.controls.loads.take({"concurrency": 64})
-        explorer._question._yes.click()
+        explorer._bar.question._yes.click()
         assert "up to 64 requests" in asked(explorer)
         assert posts(public) == 0
     finally:
@@ -250,13 +250,15 @@ def test_the_dashboards_spend_limit_is_a_setting_like_any_other() -> None:
     try:
         assert explorer.controls.settings()["spend_limit_usd"] == 0.5
         explorer.measure()
-        assert "needs a price by the token" in explorer._status.value
+        assert "needs a price by the token" in explorer._bar.status.value
         explorer.controls._spend_limit.value = 0
         assert "spend_limit_usd" not in explorer.controls.settings()
         assert "token_limit" not in explorer.controls.settings()
         explorer.controls.limits.tokens.value = 3000
         assert explorer.controls.settings()["token_limit"] == 3000
-        assert explorer._estimate.value.endswith("up to 9 requests, 3,000 tokens"), "of 320 each"
+        assert explorer._bar.estimate.value.endswith("up to 9 requests, 3,000 tokens"), (
+            "of 320 each"
+        )
     finally:
         explorer.close()
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -61,6 +62,10 @@ class Measured:
             window.closed = i + 1 < number
         for listener in getattr(self, "_listeners", ()):
             listener(self)
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return replace(self.run).rows
 
     @property
     def done(self) -> bool:

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingsError
 from ..metrics.intervals import firm
-from ..words import COLUMNS, MISSING, PERCENTILES, count, duration, measured, percent, usd
+from ..words import (
+    COLUMNS,
+    MISSING,
+    PERCENTILES,
+    are_whole,
+    count,
+    duration,
+    measured,
+    percent,
+    usd,
+)
 from .layers import GREY, PRINT, VIEW, Spec, number, params, pick, state_index, state_told
 from .overview import SCHEMA, as_altair
 from .pricing import LOOKS
@@ -208,6 +218,37 @@ def curves_spec(rows: Sequence[Row], axes: Axes, value: str, title: str = "") ->
         "padding": 12,
         "config": PRINT,
     }
+
+
+_OFFERED = {
+    "TTFT p50": "ttft_p50_ms",
+    "TTFT p95": "ttft_p95_ms",
+    "tokens/s, whole system": "output_tps",
+    "tokens/s per user": "user_tps_p50",
+    "items/s": "items_per_s",
+    "E2E latency p50": "e2e_p50_ms",
+    "E2E latency p95": "e2e_p95_ms",
+    "goodput, requests/s": "goodput_rps",
+    "attainment of the limits": "slo_attainment",
+}
+_COSTS = {
+    "$ per 1M output tokens": "usd_per_1m_output_tokens",
+    "$ per 1M tokens": "usd_per_1m_total_tokens",
+}
+
+
+def offered(rows: Sequence[Row], price: object) -> dict[str, str]:
+    """Return what is worth a map, by its name: columns that were measured; with a price, costs."""
+    named = _OFFERED | _COSTS if price is not None else _OFFERED
+    if not rows:
+        return dict(list(_OFFERED.items())[:4])
+    whole = are_whole(rows)
+    left_out = {"usd_per_1m_output_tokens"} if whole else {"items_per_s"}
+    return {
+        name: column for name, column in named.items()
+        if column not in left_out
+        and (column.startswith("usd_") or any(measured(row, column) is not None for row in rows))
+    } or dict(list(_OFFERED.items())[:1])  # fmt: skip
 
 
 def _cells(

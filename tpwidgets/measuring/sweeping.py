@@ -101,7 +101,7 @@ class Plan:
     @property
     def asked(self) -> dict[str, Any]:
         """All settings as keywords for `start_sweep`; for `start`, where no shape varies."""
-        return self.settings | {n: v for n, v in self.axes.items() if n in SHAPES}
+        return {n: v for n, v in self.axes.items() if n in SHAPES} | self.settings
 
 
 def _usual() -> dict[str, Any]:
@@ -172,6 +172,13 @@ class Sweep:
         found = replace(grid, runs=[*grid.runs, *([run] if run.windows else [])])
         self._widen(found)
         return found
+
+    @property
+    def measured(self) -> tuple[int, int, int]:
+        """How far the grid has come, to tell cheaply whether it has changed."""
+        grid, now = self._grid, self.measurement
+        ended = sum(not row["provisional"] for row in now.rows)
+        return len(grid.runs), 0 if now.done else ended, len(grid.failed)
 
     @property
     def live(self) -> Live:

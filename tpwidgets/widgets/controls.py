@@ -7,10 +7,10 @@ import ipywidgets as w
 
 from ..endpoints.endpoint import Endpoint
 from ..measuring.politeness import Outlook, spoken
+from ..measuring.sweeping import Plan
 from ..use_cases.presets import UseCase
 from ..words import thousands, usd
 from ..workload.loads import MAX_CONCURRENCY, Load
-from ..workload.prompts import Workload
 from ..workload.rates import OpenLoad
 from .endpoint_fields import EndpointFields
 from .fields import Fold, LengthField
@@ -37,7 +37,6 @@ class Controls(w.VBox):
         if given.get("rate") is not None:
             del usual["concurrency"]
         given = usual | given
-        lengths = _workload(given)
         self.use_case = UseCaseFields(case)
         self.loads = LoadFields(given)
         self.slo = SloFields(given)
@@ -49,12 +48,13 @@ class Controls(w.VBox):
         self.prompt = LengthField(
             "Prompt",
             "tp-prompt-tokens",
-            lengths.prompt_tokens,
+            given["prompt_tokens"],
             "Prompt length, as the server counts",
         )
         self.output = LengthField(
-            "Output", "tp-output-tokens", lengths.output_tokens, "Output length asked for"
+            "Output", "tp-output-tokens", given["output_tokens"], "Output length asked for"
         )
+        Plan.of(self._said())
         own = "price" in given
         self.price = PriceFields(given["price"] if own else None)
         self.usual = UsualPrice(self.price.first, self._priced, fixed=own)
@@ -98,15 +98,15 @@ class Controls(w.VBox):
         return load_from(self._said())
 
     @property
-    def workload(self) -> Workload:
-        """What is set to be asked for.
+    def plan(self) -> Plan:
+        """What is set to be measured: one run or, of several lengths or batches, more.
 
         Raises
         ------
         SettingsError
             If it can't be.
         """
-        return _workload(self._said())
+        return Plan.of(self._said())
 
     def endpoint(self) -> Endpoint:
         """Return the endpoint that is set; a simulated one is started if need be.
@@ -119,17 +119,14 @@ class Controls(w.VBox):
         return self.where.value()
 
     def settings(self) -> dict[str, Any]:
-        """Return the keywords for `tp.measure`, checked.
+        """Return the keywords for `tp.measure` or, where lengths vary, `tp.sweep`; checked.
 
         Raises
         ------
         SettingsError
             Names the first that is refused.
         """
-        said = self._said()
-        _workload(said)
-        load = load_from(said)
-        return said if load.auto else said | {load.axis: load.asked}
+        return self.plan.asked
 
     @property
     def at_once(self) -> int:
@@ -159,8 +156,9 @@ class Controls(w.VBox):
 
     def _outlook(self) -> Outlook:
         protocol = spoken(self.where.address, self.request.overrides().get("protocol"))
-        sent = Outlook.of(self.workload, self.load, self.price.value, protocol)
-        return sent.capped(self.limits.token_limit)
+        plan, price = self.plan, self.price.value
+        sent = [Outlook.of(each, plan.load, price, protocol) for each in plan.workloads]
+        return Outlook.sum(sent).capped(self.limits.token_limit)
 
     def changed(self, callback: Callable[[Any], None]) -> None:
         """Call back when the endpoint or a setting of the load or the workload changed."""
@@ -187,7 +185,7 @@ class Controls(w.VBox):
         self.where.look_around()
 
     def _priced(self) -> Asked:
-        return Asked(self.where.name, str(self.where.model.value or ""), self.prompt.value)
+        return Asked(self.where.name, str(self.where.model.value or ""), self.prompt.first)
 
     def _endpoint_changed(self) -> None:
         self.usual.look()
@@ -206,7 +204,7 @@ class Controls(w.VBox):
         """Set the fields to those keywords of `tp.measure` that are given."""
         for name, field in (("prompt_tokens", self.prompt), ("output_tokens", self.output)):
             if name in given:
-                field.box.value = given[name]
+                field.value = given[name]
         for group in self.groups:
             group.take(given)
 
@@ -229,8 +227,3 @@ class Controls(w.VBox):
 def _asked(case: UseCase) -> dict[str, Any]:
     """Return all that a use case sets, as keywords for `tp.measure`."""
     return {"batch": 1, "limits": {}, **case.settings()}
-
-
-def _workload(said: Mapping[str, Any]) -> Workload:
-    names = ("prompt_tokens", "output_tokens", "batch", "shared_prefix_tokens")
-    return Workload.of(**{name: said[name] for name in names if name in said})

@@ -11,23 +11,28 @@ from ..conditions import one_line
 from ..endpoints.endpoint import Endpoint
 from ..errors import TpwidgetsError, refuse_unknown
 from ..live.board import Board
-from ..measuring.api import SETTINGS, start
+from ..measuring.api import SETTINGS
+from ..measuring.grid import Grid
 from ..measuring.measurement import Measurement
-from ..measuring.politeness import NotConfirmed, Outlook
+from ..measuring.politeness import NotConfirmed
+from ..measuring.sweeping import Sweep
+from ..metrics.slo import Limits
 from ..run import Run, escape
 from ..use_cases.presets import UseCase
 from ..use_cases.presets import use_case as named
 from . import texts
+from .bar import Bar
 from .cells import take_turn
 from .closing import close_all
+from .consent import Consent
 from .controls import Controls
 from .cost_line import CostLine
 from .fitted import FittedCurve
 from .history import History
 from .machine import MachineCheck
 from .pace import Pace
-from .question import Question
 from .result import Result
+from .sweep_view import SweepView
 from .takeaway import Takeaway
 from .use_case_fields import KpiLine
 
@@ -51,7 +56,7 @@ class Explorer(w.VBox):
         The name of a use case (`tpwidgets.use_case`), or one with other assumptions: lengths, load
         and limits are its own unless given, and a run is answered in its terms.
     concurrency, rate, limits, prompt_tokens, output_tokens, precision, price, … : optional
-        What the controls stand at first; as in `tpwidgets.measure`.
+        What the controls stand at first; as in `tpwidgets.measure` and `tpwidgets.sweep`.
     confirm : bool, optional
         Don't ask before much is sent to someone else's server.
 
@@ -71,13 +76,10 @@ class Explorer(w.VBox):
         known = (*SETTINGS, "use_case")
         refuse_unknown([name for name in settings if name not in known], known, "Explorer()")
         self._lock = threading.RLock()
-        self._measurement: Measurement | None = None
+        self._sweep: Sweep | None = None
         self._timeline: Timeline | None = None
         """The last one that has a point, once its measurement is over."""
         self._history = History()
-        self._confirmed = bool(settings.get("confirm"))
-        self._agreed: dict[str, Outlook] = {}
-        """What may be sent, by the endpoint's URL."""
         self._marked: tuple[Any, list[dict[str, Any]]] = (None, [])
         self._tell, self._explaining = Pace(), Pace()
         self._closed = self._starting = False
@@ -89,8 +91,16 @@ class Explorer(w.VBox):
         self._fitted = FittedCurve(self.board)
         self._cost = CostLine(self.controls.price)
         self._machine = MachineCheck(lambda: self.controls.at_once)
-        self._takeaway = Takeaway(self.controls, self.board, lambda: self.run)
-        self._build()
+        self._map = SweepView(self._result.show)
+        self._takeaway = Takeaway(
+            self.controls, self.board, lambda: self.run, lambda: self.grid if self._varied else None
+        )
+        self._bar = Bar(self._pressed, self.stop)
+        self._consent = Consent(self._bar.question, given=bool(settings.get("confirm")))
+        self._tiles, self._answer, self._conditions = w.HTML(texts.tiles(None)), w.HTML(), w.HTML()
+        for name in ("tiles", "answer", "conditions"):
+            getattr(self, f"_{name}").add_class(f"tp-{name}")
+        self.board.add_class("tp-chart")
         self.controls.price.link(self.board)
         self.controls.price.changed(self._price_changed)
         self.controls.changed(self._settings_changed)
@@ -99,9 +109,9 @@ class Explorer(w.VBox):
         self._settings_changed()
         super().__init__(
             [
-                w.HTML(texts.STYLE), self.controls, self._bar, self._question, self._status,
-                self._tiles, self.board, self._fitted, self._answer, self._cost, self._kpi,
-                self._conditions, self._machine, self._takeaway,
+                w.HTML(texts.STYLE), self.controls, self._bar, self._tiles, self.board,
+                self._fitted, self._map, self._answer, self._cost, self._kpi, self._conditions,
+                self._machine, self._takeaway,
             ]
         )  # fmt: skip
         self.layout = w.Layout(width="100%")
@@ -113,43 +123,56 @@ class Explorer(w.VBox):
     @property
     def run(self) -> Run | None:
         """The latest run: the one under way as far as it has come, else the last one."""
-        measurement = self._measurement
+        measurement = self.measurement
         if measurement is not None and not measurement.done:
             return measurement.run
         return self._history.last
 
     @property
     def runs(self) -> list[Run]:
-        """The last runs in which something was measured, oldest first."""
+        """The last runs in which something was measured, oldest first: five, or all of a sweep."""
         return list(self._history.runs)
 
     @property
+    def grid(self) -> Grid | None:
+        """The last sweep over lengths or batches; one under way as far as it has come."""
+        sweep = self._sweep
+        return sweep.grid if sweep and sweep.varies and not sweep.done else self._map.grid
+
+    @property
     def measurement(self) -> Measurement | None:
-        """The measurement under way, or the last one."""
-        return self._measurement
+        """The measurement under way, or the last one; of a sweep, its run."""
+        return self._sweep.measurement if self._sweep is not None else None
+
+    @property
+    def _running(self) -> bool:
+        return self._sweep is not None and not self._sweep.done
+
+    _varied = False
+    """Whether what was measured last is a sweep over lengths."""
 
     def measure(self) -> None:
         """Start to measure with what the controls say now; returns at once."""
         if self._claim():
             self._start()
 
-    def stop(self, _: Any = None) -> None:
+    def stop(self) -> None:
         """Stop the measurement under way and keep what was measured, as the button does."""
         with self._lock:
-            self._stop.disabled = True
+            self._bar.stop.disabled = True
             if self._starting:  # it may not have begun: then it never will
                 self._starting = False
                 self._ended("stopped", "before it began", bad=False)
-        if self._measurement is not None:
-            self._measurement.stop()
+        if self._sweep is not None:
+            self._sweep.stop()
 
     def close(self) -> None:
         """Stop what is under way and take the widgets down."""
         if self.comm is None:  # refused before it was a widget, or closed already
             return
         self._closed = True
-        if self._measurement is not None:
-            self._measurement.stop()
+        if self._sweep is not None:
+            self._sweep.stop()
         close_all(self)
 
     def __repr__(self) -> str:
@@ -168,48 +191,20 @@ class Explorer(w.VBox):
 
     # -- parts ---------------------------------------------------------------------------------
 
-    def _build(self) -> None:
-        button = {"layout": w.Layout(width="auto", min_width="90px")}
-        self._measure = w.Button(description="Measure", button_style="primary", **button)
-        self._stop = w.Button(description="Stop", disabled=True, **button)
-        self._progress = w.FloatProgress(min=0, max=1, layout=w.Layout(width="180px"))
-        self._estimate = w.HTML()
-        self._question = Question()
-        self._status = w.HTML()
-        self._tiles = w.HTML(texts.tiles(None))
-        self._answer = w.HTML()
-        self._conditions = w.HTML()
-        self._bar = w.Box([self._measure, self._stop, self._progress, self._estimate])
-        self._bar.add_class("tp-row")
-        for name in ("measure", "stop", "progress", "estimate", "status", "tiles", "answer",
-                     "conditions"):  # fmt: skip
-            getattr(self, f"_{name}").add_class(f"tp-{name}")
-        self.board.add_class("tp-chart")
-        self._measure.tooltip = "Walk the levels and measure each"
-        self._stop.tooltip = "Stop now and keep what was measured"
-        self._measure.on_click(self._pressed)
-        self._stop.on_click(self.stop)
-
-    def _say(self, state: str, text: str, *, bad: bool = False) -> None:
-        css = ' class="tp-bad"' if bad else ""
-        words = f"<b>{escape(state)}</b>" + (f": {escape(text)}" if text else "")
-        self._status.value = f'<span role="status"{css}>{words}</span>'
-
     def _claim(self) -> bool:
         """Take the right to start, if nothing is under way or about to be."""
         with self._lock:
-            running = self._measurement is not None and not self._measurement.done
-            if self._closed or self._starting or running:
+            if self._closed or self._starting or self._running:
                 return False
             self._starting = True
-            self._measure.disabled, self._stop.disabled = True, False
-            self._question.withdraw()
+            self._bar.busy(busy=True)
+            self._bar.question.withdraw()
             self.controls.where.say("")  # what is wrong by now, the status will say
             self._machine.give_way()
-            self._say("running", "starting")
+            self._bar.say("running", "starting")
             return True
 
-    def _pressed(self, _: Any) -> None:
+    def _pressed(self) -> None:
         """Start a moment after the button was pressed.
 
         The press overtakes a value that was typed just before it: ipywidgets holds a change back
@@ -229,9 +224,10 @@ class Explorer(w.VBox):
                 endpoint, settings = self.controls.endpoint(), self.controls.settings()
                 self._plan_axis()
                 price = self.controls.price.value
-                self._measurement = self._begin(endpoint, {**settings, "price": price})
+                sweep = self._consent.begin(endpoint, {**settings, "price": price})
             except NotConfirmed as big:
-                self._ask(endpoint.url, big)
+                self._ended("waiting", "nothing was sent yet", bad=False)
+                self._consent.ask(endpoint.url, big, self._answered)
                 return
             except TpwidgetsError as error:
                 self._ended("refused", str(error))
@@ -241,95 +237,89 @@ class Explorer(w.VBox):
                 raise
             finally:
                 self._starting = False
-            measurement = self._measurement
+            self._sweep, self._varied = sweep, sweep.varies
+            self._history.make_room(len(sweep.plan.workloads))
+            if not sweep.varies:
+                self._map.hide()
         self._result.warm_up()
         self._kpi.tell(None, None)
-        measurement.on_update(self._updated)
-        if measurement.done:  # it ended before we could listen
-            self._updated(measurement)
+        sweep.on_update(self._updated)
+        if sweep.done:  # it ended before we could listen
+            self._updated(sweep)
 
-    def _begin(self, endpoint: Endpoint, settings: dict[str, Any]) -> Measurement:
-        try:
-            return start(endpoint, **settings, confirm=self._confirmed)
-        except NotConfirmed as big:
-            agreed = self._agreed.get(endpoint.url)
-            if agreed is None or not big.sent.within(agreed):
-                raise
-        return start(endpoint, **settings, confirm=True)
-
-    def _ask(self, url: str, big: NotConfirmed) -> None:
-        def answered(yes: bool) -> None:
-            if yes:
-                self._agreed[url] = big.sent
-                self.measure()
-            else:
-                self._say("ready", "nothing was sent")
-
-        self._ended("waiting", "nothing was sent yet", bad=False)
-        self._question.ask(big.question, "Send", answered)
+    def _answered(self, yes: bool) -> None:
+        if yes:
+            self.measure()
+        else:
+            self._bar.say("ready", "nothing was sent")
 
     # -- what the supervising thread calls -----------------------------------------------------
 
-    def _updated(self, measurement: Measurement) -> None:
+    def _updated(self, sweep: Sweep) -> None:
         if self._closed:
-            if measurement.done:
-                self._keep(measurement)
+            if sweep.done:
+                self._keep(sweep)
             return
         with self._lock:
-            if measurement.done:
-                self._keep(measurement)
-                self._show_end(measurement)
+            if sweep.ended:
+                self._keep(sweep)
+            if sweep.varies:
+                self._map.follow(sweep, self._limits, self.controls.price.value)
+            if sweep.done:
+                self._show_end(sweep)
                 return
+            measurement, progress = sweep.measurement, sweep.progress
             self._draw(measurement.rows)
-            progress = measurement.progress
             level = (progress.state, progress.level)
             if self._tell.due(_TELL_S, level):
-                self._progress.value = progress.fraction
-                self._say("running", progress.text)
-                self._tell_figures(measurement)
+                self._bar.progress.value = progress.fraction
+                self._bar.say("running", progress.text)
+                self._tell_figures(sweep)
             rows = measurement.rows
             if rows and self._explaining.due(_EXPLAIN_S, level):
                 self._conditions.value = texts.conditions(
                     one_line(measurement.conditions, rows), measurement.conditions
                 )
 
-    def _tell_figures(self, measurement: Measurement) -> None:
-        walked = measurement.timeline.levels if measurement.load.axis == "rate" else []
-        self._tiles.value = texts.tiles(measurement.live, walked[-1].level if walked else None)
-        price, done = self.controls.price.value, measurement.done
-        self._estimate.value = texts.used(measurement.live, price, done=done)
+    def _tell_figures(self, sweep: Sweep) -> None:
+        timeline, live = sweep.measurement.timeline, sweep.live
+        walked = timeline.levels if sweep.plan.load.axis == "rate" else []
+        self._tiles.value = texts.tiles(live, walked[-1].level if walked else None)
+        self._bar.estimate.value = texts.used(live, self.controls.price.value, done=sweep.done)
 
-    def _keep(self, measurement: Measurement) -> None:
-        self._history.keep(measurement.run)
+    def _keep(self, sweep: Sweep) -> None:
+        for run in sweep.ended:
+            self._history.keep(run)
         self._history.judge(self.controls.slo.value)  # they may have changed meanwhile
         self._compare()
         self.controls.usual.keep = bool(self._history.runs)
 
-    def _show_end(self, measurement: Measurement) -> None:
-        run, progress = measurement.run, measurement.progress
-        self._tell_figures(measurement)
+    def _show_end(self, sweep: Sweep) -> None:
+        measurement, progress = sweep.measurement, sweep.progress
+        run = measurement.run
+        self._tell_figures(sweep)
         if measurement.timeline.points:
             self._timeline = measurement.timeline
         self._draw([])
         self.board.commit()
-        self._progress.value = progress.fraction
+        self._bar.progress.value = progress.fraction
         text = progress.text if progress.text != progress.state else texts.what_there_is(run)
         self._ended(progress.state, text, bad=progress.bad)
         last = self._history.last
         if last is not None:
-            if run.windows:
+            if run.windows and not sweep.varies:
                 self._result.show(last)
             self._explain(last)
 
     def _ended(self, state: str, text: str, *, bad: bool = True) -> None:
         with self._lock:
-            self._say(state, text, bad=bad)
-            self._measure.disabled, self._stop.disabled = False, True
+            self._bar.say(state, text, bad=bad)
+            self._bar.busy(busy=False)
             self._machine.ready()
 
     def _draw(self, rows: list[dict[str, Any]]) -> None:
         """Draw the rows of the run under way over the earlier ones, or the last run as current."""
-        measurement, last = self._measurement, self._history.last
+        measurement, last = self.measurement, self._history.last
         if measurement is not None and not measurement.done:
             if rows is not self._marked[0]:
                 marks = {"run": self._history.next_name, "current": True}
@@ -343,11 +333,12 @@ class Explorer(w.VBox):
             self._fitted.tell(last)
 
     def _explain(self, run: Run) -> None:
-        newest = self._measurement.run if self._measurement is not None else run
-        self._answer.value = f"<b>{escape(self._history.answer(run, newest))}</b>"
+        newest = self.measurement.run if self.measurement is not None else run
+        said = "" if self._varied else escape(self._history.answer(run, newest))
+        self._answer.value = f"<b>{said}</b>"  # a sweep's runs are answered below its map
         self._conditions.value = texts.conditions(run.conditions_line, run.conditions)
         self._tell_kpi()
-        self._cost.tell(self._history.last)
+        self._cost.tell(None if self._varied else self._history.last)
 
     def _tell_kpi(self) -> None:
         self._kpi.tell(self._history.last, self.controls.use_case.value)
@@ -361,17 +352,22 @@ class Explorer(w.VBox):
 
     def _settings_changed(self, _: Any = None) -> None:
         try:
-            self._estimate.value = self.controls.estimate()
+            self._bar.estimate.value = self.controls.estimate()
         except TpwidgetsError as error:
-            self._estimate.value = f'<span class="tp-bad">{escape(error)}</span>'
+            self._bar.estimate.value = f'<span class="tp-bad">{escape(error)}</span>'
 
     def _price_changed(self, _: Any = None) -> None:
         self._settings_changed()
         with self._lock:
-            if self._measurement is not None and not self._measurement.done:
-                self._measurement.price = self.controls.price.value
+            if self._running and self._sweep is not None:
+                self._sweep.price = self.controls.price.value
+                self._map.again(self._limits, self.controls.price.value)
             elif self._history.last is not None and not self._starting:
-                self._history.last.price = self.controls.price.value
+                priced = [self._history.last]
+                if self._varied and self.grid is not None:
+                    priced += self.grid.runs
+                for run in priced:
+                    run.price = self.controls.price.value
                 self._compare()
                 self._show_last()
 
@@ -383,8 +379,7 @@ class Explorer(w.VBox):
     def _limits_changed(self, _: Any = None) -> None:
         self.board.limits = _drawn(self.controls.slo.value)
         with self._lock:
-            idle = self._measurement is None or self._measurement.done
-            if idle and not self._starting:
+            if not self._running and not self._starting:
                 self._history.judge(self.controls.slo.value)
                 self._show_last()
 
@@ -393,11 +388,18 @@ class Explorer(w.VBox):
         if last is not None:
             self._draw([])
             self._explain(last)
-            self._result.show(last)
+            if not self._varied:
+                self._result.show(last)
+        if self._varied:
+            self._map.again(self._limits, self.controls.price.value)
+
+    @property
+    def _limits(self) -> Limits | None:
+        return Limits.of(self.controls.slo.value)
 
     def _take_over(self, former: "Explorer") -> None:
         """Go on where the same cell's former dashboard was: its runs stay beside the new ones."""
-        pending = former.measurement
+        pending = former._sweep
         former.close()
         if pending is not None:
             with suppress(TimeoutError, TpwidgetsError):
@@ -407,9 +409,13 @@ class Explorer(w.VBox):
         with self._lock:
             self._history.adopt(former._history)
             self._history.judge(self.controls.slo.value)
-            begun = pending is not None and pending.timeline.points
-            self._timeline = pending.timeline if pending and begun else former._timeline
+            begun = pending.measurement.timeline if pending else None
+            self._timeline = begun if begun and begun.points else former._timeline
             self.controls.usual.keep = bool(self._history.runs)
+            self._varied = former._varied
+            grid = pending.grid if pending and pending.varies else former.grid
+            if grid is not None and self._varied:
+                self._map.show(grid, self._limits, self.controls.price.value, ended=True)
             self._show_last()
 
 

@@ -1,13 +1,13 @@
 """Fields: a slider with a box to type into, both of one value. The typed box is the truth."""
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import ipywidgets as w
 
 from ..errors import SettingsError
-from ..workload.loads import Number
+from ..workload.loads import Number, levels
 
 _STEPS = tuple(m * 2**e for e in range(4, 17) for m in (1, 1.5))
 LENGTHS = (1, 2, 4, 8, *(int(step) for step in _STEPS))
@@ -21,26 +21,62 @@ def nearest(steps: Sequence[Number], value: float) -> Number:
 
 
 class LengthField(w.HBox):
-    """A length in tokens: the slider walks round numbers, the box takes any."""
+    """A length, or several that are swept over: the slider walks round numbers, the box takes any.
 
-    def __init__(self, name: str, css: str, value: int, tooltip: str) -> None:
+    Parameters
+    ----------
+    name, css, tooltip : str
+        What stands before it, what it is called in the page, and what it is.
+    value : int, iterable of int, or str
+        As `tp.sweep` takes it.
+    steps : sequence of int
+        Where the slider can stand.
+    unit : str
+        What the length is in.
+    """
+
+    def __init__(
+        self, name: str, css: str, value: Any, tooltip: str, steps: Sequence[int] = LENGTHS,
+        unit: str = "tok",
+    ) -> None:  # fmt: skip
+        self._steps = steps
+        text = _as_text(value)
+        self._former = str(_first(text) or steps[0])
         self.slider = w.SelectionSlider(
-            options=LENGTHS, value=nearest(LENGTHS, value), description=name, readout=False,
+            options=steps, value=self._step(text), description=name, readout=False,
             continuous_update=True, tooltip=tooltip, style={"description_width": "initial"},
             layout=w.Layout(width="190px", min_width="150px"),
         )  # fmt: skip
-        self.box = w.IntText(
-            value=value, tooltip=f"{tooltip} (any number)", layout=w.Layout(width="76px")
-        )
-        super().__init__([self.slider, self.box, w.Label("tok")])
+        self.box = w.Text(
+            value=text, continuous_update=False, layout=w.Layout(width="96px"),
+            tooltip=f"{tooltip}; any number, or several: 256, 1024, 4096",
+        )  # fmt: skip
+        self.several = w.ToggleButton(
+            value=_is_several(text), description="sweep", layout=w.Layout(width="auto"),
+            tooltip="Measure at several, one after the other, and draw them as a heat map",
+        )  # fmt: skip
+        super().__init__([self.slider, self.box, *([w.Label(unit)] if unit else []), self.several])
         self.add_class(css)
         self.slider.observe(self._slid, "value")
         self.box.observe(self._typed, "value")
+        self.several.observe(self._pressed, "value")
 
     @property
-    def value(self) -> int:
-        """The length as typed or slid; not checked."""
-        return int(self.box.value)
+    def value(self) -> int | str:
+        """The length as typed or slid, not checked; several as they were typed."""
+        try:
+            return int(self.box.value)
+        except ValueError:
+            return str(self.box.value)
+
+    @value.setter
+    def value(self, value: Any) -> None:
+        self.box.value = _as_text(value)
+
+    @property
+    def first(self) -> int:
+        """The length, or the first of several; where neither can be read, where the slider is."""
+        return _first(self.box.value) or int(self.slider.value)
 
     def changed(self, callback: Callable[[Any], None]) -> None:
         """Call back when the value changed."""
@@ -48,11 +84,44 @@ class LengthField(w.HBox):
 
     # Each sets the other only if that one stands elsewhere, so a change never comes back.
     def _slid(self, change: Any) -> None:
-        if nearest(LENGTHS, self.box.value) != change["new"]:
-            self.box.value = change["new"]
+        if self._step(self.box.value) != change["new"]:
+            self.box.value = str(change["new"])
 
     def _typed(self, change: Any) -> None:
-        self.slider.value = nearest(LENGTHS, change["new"])
+        self.several.value = _is_several(change["new"])
+        if not self.several.value:
+            self._former = change["new"]
+        self.slider.value = self._step(change["new"])
+
+    def _pressed(self, change: Any) -> None:
+        if change["new"] != _is_several(self.box.value):
+            low = max(1, self.first // 4)
+            around = [n for n in (low, 4 * low, 16 * low) if n <= max(self._steps)]
+            self.box.value = _as_text(around) if change["new"] else self._former
+
+    def _step(self, text: str) -> int:
+        return nearest(self._steps, _first(text) or self._steps[0])
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return ", ".join(str(n) for n in (value if isinstance(value, Iterable) else [value]))
+
+
+def _several(text: str) -> tuple[int, ...]:
+    try:
+        return levels(text, most=10**9)
+    except SettingsError:
+        return ()
+
+
+def _first(text: str) -> int | None:
+    return next(iter(_several(text)), None)
+
+
+def _is_several(text: str) -> bool:
+    return len(_several(text)) > 1
 
 
 class LevelsField(w.HBox):

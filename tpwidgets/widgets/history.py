@@ -18,6 +18,8 @@ class History:
     def __init__(self) -> None:
         self.runs: list[Run] = []
         """Oldest first."""
+        self.most = _KEEP
+        """How many are kept: all of a sweep. So many are drawn as usually are kept."""
         self._names: WeakKeyDictionary[Run, str] = WeakKeyDictionary()
         self._count = 0
         self._drawn: tuple[Any, list[dict[str, Any]]] = (None, [])
@@ -32,12 +34,16 @@ class History:
         """What the run under way will be called."""
         return f"run {self._count + 1}"
 
+    def make_room(self, runs: int) -> None:
+        """Be about to take in so many that belong together."""
+        self.most = max(_KEEP, runs)
+
     def keep(self, run: Run) -> None:
         """Keep a run; one that was stopped before its first window pushes no other out."""
         if run.windows and run not in self._names:
             self._names[run] = self.next_name
             self._count += 1
-            self.runs = [*self.runs, run][-_KEEP:]
+            self.runs = [*self.runs, run][-self.most :]
 
     def judge(self, bounds: Mapping[str, float]) -> None:
         """Judge the newest run by these limits; it keeps its name and its place."""
@@ -49,7 +55,8 @@ class History:
 
     def adopt(self, former: "History") -> None:
         """Put another history before this one."""
-        self.runs = [*former.runs, *self.runs][-_KEEP:]
+        self.most = max(self.most, former.most)
+        self.runs = [*former.runs, *self.runs][-self.most :]
         self._names.update(former._names)
         self._count += former._count
 
@@ -67,7 +74,7 @@ class History:
         if state == self._drawn[0]:
             return self._drawn[1]
         drawn: list[dict[str, Any]] = []
-        for run in self.runs:
+        for run in self.runs[-_KEEP:]:
             marks: dict[str, Any] = {"run": self._label(run), "current": run is current}
             own = run.conditions["endpoint"] != endpoint
             drawn += [row | marks | (own_cost(row, run.price) if own else {}) for row in run.rows]

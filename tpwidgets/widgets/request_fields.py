@@ -11,7 +11,8 @@ from ..endpoints.endpoint import PROTOCOL_TITLES
 from ..endpoints.typed import REFERENCE, read_fields, read_headers
 from ..errors import SettingsError
 from ..masking import is_secret_name, looks_like_a_key
-from ..workload.prompts import MAX_BATCH, MAX_TOKENS, Workload
+from ..workload.prompts import MAX_TOKENS, Workload
+from .fields import LengthField
 from .group import Group
 
 _FIT: dict[str, Any] = {"description_width": "initial"}
@@ -40,15 +41,12 @@ class RequestFields(Group):
             value=given.get("protocol") or protocol or "", description="Protocol", style=_FIT,
             tooltip="How the endpoint is spoken to", layout=w.Layout(width="270px"),
         )  # fmt: skip
-        self._batch = w.BoundedIntText(
-            value=given.get("batch", 1), min=1, max=MAX_BATCH, description="Items per request",
-            tooltip="Texts to embed, prompts in a list, or choices (n); each as long as is set",
-            style=_FIT, layout=w.Layout(width="180px"),
+        self._batch = LengthField(
+            "Items per request", "tp-batch", given.get("batch", 1),
+            "Texts to embed, prompts in a list, or choices (n); each as long as is set",
+            [2**power for power in range(12)], "",
         )  # fmt: skip
-        self._slider = w.SelectionSlider(
-            options=[2**power for power in range(12)], readout=False, style=_FIT,
-            tooltip="Batch size", layout=w.Layout(width="120px"),
-        )  # fmt: skip
+        self._batch.slider.layout.width = "240px"
         self._shared = w.BoundedIntText(
             value=given.get("shared_prefix_tokens", 0), min=0, max=MAX_TOKENS, style=_FIT,
             description="Shared prefix (tok)", layout=w.Layout(width="210px"),
@@ -66,26 +64,17 @@ class RequestFields(Group):
             rows=2, continuous_update=False, style=_FIT, layout=w.Layout(flex="1 1 340px"),
             tooltip="JSON, merged into every request",
         )  # fmt: skip
-        self._slid({"new": self._batch.value}, self._slider)
-        self._slider.observe(lambda change: setattr(self._batch, "value", change["new"]), "value")
-        self._batch.observe(lambda change: self._slid(change, self._slider), "value")
         self._headers.observe(self._typed, "value")
         self._body.observe(self._typed, "value")
-        batch = w.HBox([self._batch, self._slider])
         texts = w.HBox([self._headers, self._body])
         super().__init__(
-            [self._protocol, batch, self._shared, texts],
+            [self._protocol, self._batch, self._shared, texts],
             {
-                "protocol": self._protocol, "batch": self._batch, "batch-slider": self._slider,
+                "protocol": self._protocol, "batch-slider": self._batch.slider,
                 "shared-prefix": self._shared, "headers": self._headers, "extra-body": self._body,
                 "texts": texts,
             },
         )  # fmt: skip
-
-    @staticmethod
-    def _slid(change: Any, slider: w.SelectionSlider) -> None:
-        if change["new"] in slider.options:  # any other number stands in the box alone
-            slider.value = change["new"]
 
     @property
     def protocol(self) -> str | None:
@@ -98,14 +87,15 @@ class RequestFields(Group):
         What belongs to the endpoint is in `overrides`; a prefix is not checked against the
         prompts' length.
         """
-        found = {"batch": int(self._batch.value), "shared_prefix_tokens": int(self._shared.value)}
+        found = {"batch": self._batch.value, "shared_prefix_tokens": int(self._shared.value)}
         return {name: value for name, value in found.items() if value != getattr(Workload, name)}
 
     def take(self, given: Mapping[str, Any]) -> None:
         """Set the items per request and the shared prefix, if they are given."""
-        for name, box in (("batch", self._batch), ("shared_prefix_tokens", self._shared)):
+        fields: dict[str, Any] = {"batch": self._batch, "shared_prefix_tokens": self._shared}
+        for name, field in fields.items():
             if name in given:
-                box.value = given[name]
+                field.value = given[name]
 
     def overrides(self) -> dict[str, Any]:
         """Return what an endpoint's protocol, headers and body fields are to be.
@@ -124,8 +114,9 @@ class RequestFields(Group):
 
     def changed(self, callback: Callable[[Any], None]) -> None:
         """Call back when something changed."""
-        for field in (self._protocol, self._batch, self._shared, self._headers, self._body):
+        for field in (self._protocol, self._shared, self._headers, self._body):
             field.observe(callback, "value")
+        self._batch.changed(callback)
 
     def _typed(self, change: Any) -> None:
         """Take what may be a secret out of the box at once: its text is saved with the notebook."""

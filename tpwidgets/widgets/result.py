@@ -3,6 +3,7 @@
 import threading
 from typing import Any
 
+from ..measuring.grid import Grid
 from ..run import Run
 from .pace import Latest
 
@@ -34,13 +35,13 @@ class Result:
 
         threading.Thread(target=importlib.import_module, args=("vl_convert",), daemon=True).start()
 
-    def show(self, run: Run) -> None:
-        """Fill the place; returns at once."""
+    def show(self, run: Run | Grid) -> None:
+        """Fill the place with a run, or with a sweep's map; returns at once."""
         self._latest.wish(run)
 
-    def _draw(self, run: Run) -> None:
-        from ..report.static import result_bundle
+    def _draw(self, run: Run | Grid) -> None:
+        from ..report.static import grid_bundle, result_bundle
 
-        self._drawn = result_bundle(run)
+        self._drawn = grid_bundle(run) if isinstance(run, Grid) else result_bundle(run)
         for handle in self._handles:
             handle.update(self._drawn, raw=True)

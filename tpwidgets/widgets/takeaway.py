@@ -7,6 +7,7 @@ import ipywidgets as w
 
 from ..errors import TpwidgetsError
 from ..live.board import Board
+from ..measuring.grid import Grid
 from ..run import Run, escape
 from . import texts
 from .controls import Controls
@@ -18,18 +19,22 @@ _NOTHING = "Nothing was measured yet."
 class Takeaway(w.VBox):
     """Some buttons, and the place below them where it is said what came of them."""
 
-    def __init__(self, controls: Controls, board: Board, latest: Callable[[], Run | None]) -> None:
+    def __init__(
+        self, controls: Controls, board: Board, latest: Callable[[], Run | None],
+        swept: Callable[[], Grid | None],
+    ) -> None:  # fmt: skip
         self._controls, self._board, self._latest = controls, board, latest
+        self._swept = swept
         self._said = w.HTML()
         self._said.add_class("tp-extra")
         self._pages = Latest(self._write, "tpwidgets-report")
         buttons = [
             _button(self._copy_code, "copy-code", "Copy as code",
-                    "The tp.measure(...) call for the settings above"),
+                    "The call of tp.measure, or tp.sweep, for the settings above"),
             _button(self._show_frame, "dataframe", "DataFrame",
                     "The tables as pandas DataFrames"),
             _button(self._save, "save", "Save",
-                    "Save the latest run to a file beside the notebook"),
+                    "Save the latest run, or sweep, to a file beside the notebook"),
             _button(self._report, "report", "Report",
                     "Write a page for those who decide: one file that opens offline and prints"),
         ]  # fmt: skip
@@ -53,6 +58,14 @@ class Takeaway(w.VBox):
         self._board.copy(code, told)
 
     def _show_frame(self, _: Any) -> None:
+        grid = self._swept()
+        if grid is not None and grid.rows:
+            self._said.value = (
+                "<code>explorer.grid.points</code> (a row per level of each run; name your "
+                "dashboard: <code>explorer = tp.Explorer()</code>)"
+                f'<div style="overflow-x:auto">{_table(grid.points)}</div>'
+            )
+            return
         run = self._latest()
         if run is None or not run.samples:
             self._said.value = _NOTHING
@@ -71,12 +84,18 @@ class Takeaway(w.VBox):
         if run is None or not run.samples:
             self._said.value = _NOTHING
             return
+        grid = self._swept()
         try:
-            path = run.save(f"tpwidgets-{_stamp(run)}.json")
+            if grid is not None and grid.runs:
+                path = grid.save(f"tpwidgets-{_stamp(grid.runs[0])}.zip")
+                said = f"grid = tp.Grid.load({str(path)!r})"
+            else:
+                path = run.save(f"tpwidgets-{_stamp(run)}.json")
+                said = f"run = tp.load({str(path)!r})"
         except TpwidgetsError as error:
             self._complain(error)
         else:
-            self._said.value = f"Saved. <code>run = tp.load({escape(repr(str(path)))})</code>"
+            self._said.value = f"Saved. <code>{escape(said)}</code>"
 
     def _report(self, _: Any) -> None:
         run = self._latest()
@@ -99,7 +118,9 @@ class Takeaway(w.VBox):
             self._said.value = f'<span class="tp-bad">{escape(type(error).__name__)}</span>'
             raise
         else:
-            self._said.value = f"Written: <code>{escape(str(path))}</code>, beside the notebook."
+            which = "" if self._swept() is None else ", of the last run alone"
+            said = f"Written: <code>{escape(str(path))}</code>, beside the notebook{which}."
+            self._said.value = said
 
     def _complain(self, error: TpwidgetsError) -> None:
         self._said.value = f'<span class="tp-bad">{escape(error)}</span>'

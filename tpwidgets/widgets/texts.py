@@ -9,6 +9,7 @@ from ..cost.price import Price
 from ..endpoints import bodies
 from ..endpoints.endpoint import Endpoint
 from ..measuring.meter import Live
+from ..measuring.sweeping import SHAPES
 from ..run import Run, escape
 from ..words import MISSING, count, duration, per_second, usd
 
@@ -42,7 +43,7 @@ STYLE = """<style>
   color: var(--jp-ui-font-color0, inherit);}
 .tp-tiles small, .tp-conditions, .tp-estimate {font-size: 12px;
   color: var(--jp-ui-font-color2, inherit);}
-.tp-answer, .tp-kpi, .tp-cost-line {font-size: 15px;}
+.tp-answer, .tp-kpi, .tp-cost-line, .tp-sweep-said {font-size: 15px;}
 .tp-answer b {color: var(--jp-ui-font-color0, inherit);}
 .tp-status, .tp-status .widget-html-content {font-size: 13px; line-height: 1.35; height: auto;}
 .tp-explorer .tp-bad {color: var(--jp-error-color1, #b00020);}
@@ -167,7 +168,7 @@ def as_code(
     price: Price | None,
     compared: Sequence[Price] = (),
 ) -> str:
-    """Return the `tp.measure` call for these settings. No secret is written out."""
+    """Return the `tp.measure` (or `tp.sweep`) call for these settings. No secret is written out."""
     target = json.dumps(endpoint.profile or endpoint.url)
     given: dict[str, str] = {}
     for name in ("model", "protocol", "api_key_env"):
@@ -187,8 +188,11 @@ def as_code(
     lines = "".join(f"    {name}={value},\n" for name, value in given.items())
     others = "".join(f"    {_price(other)},\n" for other in compared)
     beside = f"run.compared = [\n{others}]\n" if others else ""
-    code = f"import tpwidgets as tp\n\nrun = tp.measure(\n    {target},\n{lines})\n"
-    return f"{code}{beside}run.points"
+    call = "run = tp.measure"
+    if any(isinstance(settings.get(name), tuple) for name in SHAPES):
+        call, beside = "grid = tp.sweep", ""
+    code = f"import tpwidgets as tp\n\n{call}(\n    {target},\n{lines})\n"
+    return f"{code}{beside}{call.partition(' ')[0]}.points"
 
 
 def _price(price: Price) -> str:

@@ -1,0 +1,173 @@
+"""Sweeps over lengths in the dashboard: several in a field, a map that grows, and what stays."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from walked import Ends, Measured
+
+import tpwidgets as tp
+from tpwidgets.errors import EndpointError
+from tpwidgets.report.static import grid_bundle
+from tpwidgets.widgets.closing import inside
+from tpwidgets.widgets.controls import Controls
+from tpwidgets.widgets.result import Result
+from tpwidgets.widgets.sweep_view import SweepView
+from tpwidgets.widgets.texts import as_code
+
+pytestmark = pytest.mark.quick
+
+URL = "http://127.0.0.1:9/v1"
+
+
+def part(widget: Any, css: str) -> Any:
+    return next(p for p in inside(widget) if f"tp-{css}" in getattr(p, "_dom_classes", ()))
+
+
+def test_a_length_may_be_several_and_they_are_swept_over() -> None:
+    controls = Controls(URL, {"prompt_tokens": (256, 1024), "concurrency": (1, 4), "requests": 10})
+    prompt, batch = controls.prompt, part(controls, "batch")
+    assert (prompt.box.value, prompt.several.value, prompt.slider.value) == ("256, 1024", True, 256)
+    assert "estimate: at least 50 requests, 35.2 k tokens" in controls.estimate()
+    settings = controls.settings()
+    assert (settings["prompt_tokens"], settings["output_tokens"]) == ((256, 1024), 64)
+    code = as_code(controls.endpoint(), settings, None)
+    assert code.endswith("),\n    requests=10,\n)\ngrid.points")
+    assert "grid = tp.sweep(" in code
+    assert "prompt_tokens=(256, 1024)," in code
+
+    batch.several.value = True
+    assert batch.box.value == "1, 4, 16"
+    with pytest.raises(tp.SettingsError, match="all vary: a sweep is over one or two things"):
+        controls.estimate()
+    prompt.several.value = False
+    assert controls.settings()["batch"] == (1, 4, 16)
+    assert prompt.value == 256
+    prompt.slider.value = 1024
+    prompt.several.value = True
+    assert prompt.box.value == "256, 1024, 4096"
+    prompt.slider.value = 512  # one again
+    assert (prompt.value, prompt.several.value) == (512, False)
+    prompt.box.value = "many"
+    with pytest.raises(tp.SettingsError, match="prompt_tokens 'many' is not understood"):
+        controls.settings()
+    with pytest.raises(tp.SettingsError, match="prompt_tokens must be from 1"):
+        Controls(URL, {"prompt_tokens": -5})
+
+
+@pytest.fixture
+def results(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What was left below the dashboard."""
+    shown: list[Any] = []
+    monkeypatch.setattr(Result, "show", lambda _, run: shown.append(run))
+    monkeypatch.setattr(Result, "warm_up", lambda _: None)
+    return shown
+
+
+@pytest.fixture
+def explorer(ends: Ends, results: list[Any]) -> Iterator[tp.Explorer]:
+    explorer = tp.Explorer(
+        URL, prompt_tokens=(8, 16, 32), output_tokens=16, concurrency=(1, 4),
+        price=tp.Price.per_hour(2),
+    )  # fmt: skip
+    yield explorer
+    explorer.close()
+
+
+def drawn(explorer: tp.Explorer) -> str:
+    """Wait until the map is drawn; return it."""
+    for thread in threading.enumerate():
+        if thread.name in ("tpwidgets-heatmap", "tpwidgets-sweep"):
+            thread.join(30)
+    return str(part(explorer, "sweep-picture").value)
+
+
+def test_a_sweep_fills_a_map_and_is_kept(
+    explorer: tp.Explorer, ends: Ends, results: list[Any], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    ends.coming[:] = [EndpointError("the context is too short", "context"), None, Measured.waits]
+    view = part(explorer, "sweep")
+    assert view.layout.display == "none"
+    explorer.measure()
+    running = ends.begun(3)
+    running.walk(2)
+    assert "6 of 6: prompt 32 tokens, 4 concurrent" in explorer._bar.status.value
+    assert view.layout.display is None
+    assert len(explorer.grid.rows) == 3
+    assert [run.conditions["prompt_tokens_asked"] for run in explorer.runs] == [16]
+    explorer.stop()
+    picture = drawn(explorer)
+    assert "stopped</b>: 4 points in 2 runs" in explorer._bar.status.value
+    assert picture.count("<title>at: prompt tokens, asked") > 6
+    assert "not measured: the context is too short" in picture
+    said = part(explorer, "sweep-said").value
+    assert "<b>prompt 16 tokens: At 4 concurrent" in said
+    assert "prompt 8 tokens: the context is too short" in said
+    assert results == [explorer.grid]
+
+    menu = part(explorer, "sweep-value")
+    names = [name for name, _ in menu.options]
+    assert "$ per 1M output tokens" in names
+    assert "attainment of the limits" not in names
+    menu.value = "usd_per_1m_output_tokens"
+    assert "$ per 1M output tokens" in drawn(explorer) != picture
+    explorer.controls.slo.take({"limits": {"ttft_p95_ms": 50}})
+    assert "breaks a limit" in drawn(explorer)
+    assert "attainment of the limits" in [name for name, _ in menu.options]
+    assert explorer.grid.limits.bounds["ttft_p95_ms"] == 50
+    assert results[-1] is explorer.grid
+
+    part(explorer, "save").click()
+    saved = tp.Grid.load(next(tmp_path.glob("tpwidgets-*.zip")))
+    assert saved.points.equals(explorer.grid.points)
+    assert saved.failed == explorer.grid.failed
+    part(explorer, "dataframe").click()
+    assert "explorer.grid.points" in part(explorer, "extra").value
+
+    # one length again: one run, as ever, and the sweep is still at hand
+    grid = explorer.grid
+    explorer.controls.prompt.value = 8
+    explorer.measure()
+    drawn(explorer)
+    assert view.layout.display == "none"
+    assert explorer.grid is grid
+    assert results[-1] is explorer.run
+    assert explorer._answer.value.startswith("<b>run 3: No concurrency keeps")
+
+
+def test_over_one_thing_a_sweep_is_a_curve(explorer: tp.Explorer, ends: Ends) -> None:
+    explorer.controls.loads.take({"concurrency": 4})
+    explorer.measure()
+    assert "TTFT p50, ms" in drawn(explorer)
+    page = grid_bundle(explorer.grid)["text/html"]
+    assert page.count("<img alt=") == 2
+    assert 'alt="output tokens/s, whole system against prompt tokens, asked' in page
+    assert page.count("<tr") == 4
+
+
+def test_more_runs_than_usual_are_kept_and_the_last_drawn(
+    ends: Ends, results: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vl_convert.vegalite_to_svg", lambda spec: spec["description"])
+    explorer = tp.Explorer(URL, prompt_tokens=(1, 2, 3, 4, 5, 6, 7), concurrency=1)
+    explorer.measure()
+    drawn(explorer)
+    assert len(explorer.runs) == 7
+    assert len(explorer._history.rows(None, None)) == 5
+    heir = tp.Explorer(URL, concurrency=1)
+    heir._take_over(explorer)
+    drawn(heir)
+    assert heir.grid.axes == explorer.grid.axes
+    assert part(heir, "sweep").layout.display is None
+    heir.close()
+
+
+def test_a_view_that_was_hidden_draws_nothing_more() -> None:
+    view = SweepView(lambda _: None)
+    view.again(None, None)
+    assert view.layout.display == "none"
+    view.close()
