@@ -40,7 +40,7 @@ CASES = [
 LIMITED = "vllm-llama-70b"
 LIMITS_MS = 200, 300, 600
 """Limits of TTFT's p95."""
-SEARCHES, GRIDS = 20, 4
+SEARCHES, GRIDS = 20, 2
 """So many seeds for each limit; a grid's requests hardly differ from one to the next."""
 
 

@@ -7,9 +7,12 @@ from math import inf
 from random import Random
 from typing import Any, Protocol
 
+import numpy as np
+
 from tpwidgets.engine.sweep import Sweep
+from tpwidgets.metrics.drift import settling
 from tpwidgets.metrics.ledger import Ledger
-from tpwidgets.metrics.points import operating_point
+from tpwidgets.metrics.points import HEADLINE, operating_point
 from tpwidgets.metrics.slo import Limits
 from tpwidgets.samples import Sample, Window
 from tpwidgets.simulator.physics import Engine, Request
@@ -162,6 +165,16 @@ class Level:
             known_s=oldest,
         )  # fmt: skip
 
+    def best(self, end: float) -> Point:
+        """Return what a level could be left with at `end`, at the best: a point costs more."""
+        window = self.window(end)
+        ttft_ms = np.array([s.token_ms[0] for s in self.samples if s.ended_s > window.start_s])
+        sure = {f"{name}{end}": 1.0 for name in HEADLINE[0] for end in ("", "_lo", "_hi")}
+        return sure | {
+            "concurrency": window.concurrency, "rate": window.rate, "window_s": window.length_s,
+            "n": ttft_ms.size, "n_failed": 0, "limits_sure": True, "drifts": settling(ttft_ms),
+        }  # fmt: skip
+
     def point(self, end: float, limits: Limits | None = None) -> Point:
         """Return the operating point of the window that closes at `end`."""
         window = self.window(end)
@@ -198,6 +211,8 @@ def stopped(level: Level, sweep: Sweep, limits: Limits | None = None) -> float:
     while True:
         end += POLL_S
         level.run(end)
+        if not sweep.may_leave(level.best(end)):
+            continue
         point = operating_point(level.samples, level.window(end), provisional=True, limits=limits)
         if sweep.may_leave(point):
             return end
