@@ -59,6 +59,7 @@ def test_up_to_three_prices_stand_side_by_side() -> None:
     class Board:
         costs: Any = None
 
+    assert PriceFields([MINI, Price.per_hour(1.0)]).all == [MINI, Price.per_hour(1.0)]
     fields, told, board = PriceFields(Price.per_hour(10.0)), [], Board()
     fields.link(board)
     fields.changed(told.append)

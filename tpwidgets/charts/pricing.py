@@ -9,7 +9,8 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..words import percent, usd
+from ..cost.price import exact_usd
+from ..words import percent
 from .layers import BLUE, ORANGE, Spec, calculate, chart_view
 
 if TYPE_CHECKING:
@@ -85,10 +86,10 @@ def _label(price: "Price") -> str:
     if price.name:
         return price.name
     if price.hour is None:
-        return f"{usd(price.output)} out, {usd(price.input)} in per 1M"
+        return f"{exact_usd(price.output or 0.0)} out, {exact_usd(price.input)} in per 1M"
     many = f" × {price.replicas}" if price.replicas != 1 else ""
     busy = f", busy {percent(100 * price.utilisation)}" if price.utilisation < 1 else ""
-    return f"{usd(price.hour)} per hour{many}{busy}"
+    return f"{exact_usd(price.hour)} per hour{many}{busy}"
 
 
 UNIT = (

@@ -145,14 +145,14 @@ class Price:
         """What is paid for, in words."""
         if self.hour is not None:
             many = f" × {self.replicas} replicas" if self.replicas != 1 else ""
-            return f"{_exact(self.hour)} per hour{many}"
+            return f"{exact_usd(self.hour)} per hour{many}"
         kinds = {
             "output": self.output,
             "input": self.input,
             "cached input": self.cached_input,
             "reasoning": self.reasoning,
         }
-        listed = [f"{_exact(each)} {kind}" for kind, each in kinds.items() if each is not None]
+        listed = [f"{exact_usd(each)} {kind}" for kind, each in kinds.items() if each is not None]
         return f"per 1M tokens: {', '.join(listed)}"
 
     @property
@@ -200,7 +200,7 @@ class Price:
         return max(self.output or 0.0, self.reasoning or 0.0)
 
 
-def _exact(price: float) -> str:
+def exact_usd(price: float) -> str:
     """Write a price as lists have it: ``$2.50``, ``$0.125``."""
     return usd(price) if price in (0, round(price, 2)) else f"${price:.6g}"
 

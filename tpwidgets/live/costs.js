@@ -12,9 +12,10 @@ function amount(typed) {
   return Number.isFinite(value) && value >= 0 ? value : null;
 }
 
+/** A price as lists have it: $2.50, $0.125. */
 function dollars(value) {
-  const exact = value < 0.1 && value > 0 ? `${+value.toPrecision(6)}` : value.toFixed(2);
-  return `$${exact.replace(/\B(?=(\d{3})+(?!\d))(?<!\.\d*)/g, ",").replace(/^0\.00$/, "0")}`;
+  const cents = Math.abs(value - Number(value.toFixed(2))) < 1e-9;
+  return `$${value === 0 ? 0 : cents ? value.toFixed(2) : Number(value.toPrecision(6))}`;
 }
 
 /** Name a price for a legend, as charts.pricing does. */

@@ -55,7 +55,9 @@ class Explorer(w.VBox):
     use_case : str or UseCase, optional
         The name of a use case (`tpwidgets.use_case`), or one with other assumptions: lengths, load
         and limits are its own unless given, and a run is answered in its terms.
-    concurrency, rate, limits, prompt_tokens, output_tokens, precision, price, … : optional
+    price : Price or iterable of Price, optional
+        That of what is measured, and up to two to compare it with.
+    concurrency, rate, limits, prompt_tokens, output_tokens, precision, … : optional
         What the controls stand at first; as in `tpwidgets.measure` and `tpwidgets.sweep`.
     confirm : bool, optional
         Don't ask before much is sent to someone else's server.

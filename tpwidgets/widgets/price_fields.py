@@ -3,7 +3,7 @@
 The board reads these fields in the browser (`tpwidgets.live.board.Board.costs`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import isfinite
 from typing import Any
 
@@ -23,16 +23,17 @@ class PriceFields(w.VBox):
 
     Parameters
     ----------
-    price : Price, optional
-        What stands in the first row; None: nothing yet.
+    prices : Price or iterable of Price, optional
+        What stands there at first, that of what is measured first; None: nothing yet.
     """
 
-    def __init__(self, price: Price | None) -> None:
+    def __init__(self, prices: Price | Iterable[Price] | None = None) -> None:
+        given = [prices] if isinstance(prices, Price) else list(prices or ())
         self._board: Any = None
         self._listeners: list[Callable[[Any], None]] = []
         self._beside: list[PriceRow] = []
         self.first = PriceRow("Price", self._changed)
-        self.first.set(price)
+        self.first.set(given[0] if given else None)
         self._others = w.VBox()
         self.per = w.Dropdown(
             options=[(name.removeprefix("$ per "), of) for of, (_, name) in PER.items()],
@@ -59,6 +60,8 @@ class PriceFields(w.VBox):
             "per": self.per, "compare": self.compare, "cost": self.fold, "volume": self.volume,
         }.items():  # fmt: skip
             field.add_class(f"tp-{name}")
+        for other in given[1:]:
+            self.add(other)
 
     @property
     def rows(self) -> list["PriceRow"]:
