@@ -222,6 +222,7 @@ def test_a_use_case_sets_all_that_it_asks_for(controls: Controls, case: UseCase)
     box(controls, "load").value = "rate"
     box(controls, "batch").value = 4
     box(controls, "limit-e2e").value = 1
+    box(controls, "use-case").value = "bi-insights"  # has a level's end of its own
     box(controls, "use-case").value = case.name
     assert controls.load == load_from(case.settings())
     assert controls.plan.workloads == [
@@ -320,6 +321,9 @@ def test_a_use_case_is_known_by_its_name() -> None:
     assert explorer.controls.load.auto
     assert explorer.controls.output.value == 130
     assert explorer.board.limits == {"ttft_p95_ms": 1000, "tpot_p95_ms": 100}
+    explorer.close()
+    explorer = tp.Explorer("http://127.0.0.1:9/v1", use_case="campaign-variants", requests=6)
+    assert not {"seconds", "precision"} & explorer.controls.settings().keys()
     explorer.close()
     with pytest.raises(tp.SettingsError, match="'chatbot' is not known"):
         tp.Explorer(use_case="chatbot")

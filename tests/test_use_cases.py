@@ -32,7 +32,9 @@ def test_a_use_case_is_whole(case):
     assert settings.keys() <= set(SETTINGS)
     lengths = ("prompt_tokens", "output_tokens", "shared_prefix_tokens")
     Workload.of(**{name: settings[name] for name in lengths})
-    Load.of(settings["concurrency"])
+    names = ("concurrency", "seconds", "precision")
+    load = Load.of(**{name: settings[name] for name in names if name in settings})
+    assert load.adaptive
 
 
 def test_the_six_are_there():

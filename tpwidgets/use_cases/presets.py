@@ -10,6 +10,7 @@ from numbers import Real
 from typing import Any
 
 from ..errors import SettingsError, refuse_unknown
+from ..workload.loads import PRECISION, Load
 
 JOB, CHATS, ALONE = "job", "chats", "alone"
 """What is wanted: all of it done soon, many served at once, or one served quickly."""
@@ -127,6 +128,8 @@ class UseCase:
             "shared_prefix_tokens": self.shared_prefix_tokens,
             "timeout_s": self.timeout_s,
         }
+        if self.wants == JOB:  # how much comes is asked: it doesn't wait until TTFT is steady
+            settings |= {"seconds": Load.MAX_SECONDS, "precision": PRECISION}
         return settings | ({"limits": self.limits} if self.limits else {})
 
     def with_assumptions(self, **changes: float) -> "UseCase":

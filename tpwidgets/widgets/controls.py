@@ -36,6 +36,8 @@ class Controls(w.VBox):
         usual = _GIVEN | (_asked(case) if case is not None else {})
         if given.get("rate") is not None:
             del usual["concurrency"]
+        if {"requests", "seconds", "precision"} & given.keys():  # a level's end is said as a whole
+            usual = usual | {"seconds": None, "precision": None}
         given = usual | given
         self.use_case = UseCaseFields(case)
         self.loads = LoadFields(given)
@@ -226,4 +228,4 @@ class Controls(w.VBox):
 
 def _asked(case: UseCase) -> dict[str, Any]:
     """Return all that a use case sets, as keywords for `tp.measure`."""
-    return {"batch": 1, "limits": {}, **case.settings()}
+    return {"batch": 1, "limits": {}, "seconds": None, "precision": None, **case.settings()}

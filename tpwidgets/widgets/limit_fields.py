@@ -88,7 +88,11 @@ class LimitFields(Group):
         return int(self.tokens.value) or None
 
     def take(self, given: Mapping[str, Any]) -> None:
-        """Set the time limit, if it is given."""
+        """Set the time limit, and when a level ends, as far as they are given."""
+        if "seconds" in given:
+            self.seconds.value = given["seconds"] or 0
+        if "precision" in given:
+            self.precision.value = round(100 * (given["precision"] or 0), 4)
         if "timeout_s" in given:
             self.timeout_s.value = given["timeout_s"]
 
