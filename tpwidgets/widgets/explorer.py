@@ -1,9 +1,8 @@
 """The Explorer: one cell in which an endpoint is picked, measured and understood."""
 
 import threading
-from collections.abc import Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets as w
 
@@ -27,6 +26,7 @@ from .closing import close_all
 from .consent import Consent
 from .controls import Controls
 from .cost_line import CostLine
+from .drawing import Drawing
 from .fitted import FittedCurve
 from .history import History
 from .machine import MachineCheck
@@ -35,9 +35,6 @@ from .result import Result
 from .sweep_view import SweepView
 from .takeaway import Takeaway
 from .use_case_fields import KpiLine
-
-if TYPE_CHECKING:
-    from ..metrics.timeline import Timeline
 
 _SETTLE_S = 0.3
 """How long a press waits for values that were typed before it and are still on their way."""
@@ -79,18 +76,17 @@ class Explorer(w.VBox):
         refuse_unknown([name for name in settings if name not in known], known, "Explorer()")
         self._lock = threading.RLock()
         self._sweep: Sweep | None = None
-        self._timeline: Timeline | None = None
-        """The last one that has a point, once its measurement is over."""
         self._history = History()
-        self._marked: tuple[Any, list[dict[str, Any]]] = (None, [])
         self._tell, self._explaining = Pace(), Pace()
         self._closed = self._starting = False
         case = named(use_case) if isinstance(use_case, str) else use_case
         self.controls = Controls(endpoint, settings, case)
-        self.board = Board(limits=_drawn(self.controls.slo.value))
-        self._plan_axis()
+        self.board = Board()
         self._result, self._kpi = Result(), KpiLine()
         self._fitted = FittedCurve(self.board)
+        self._drawing = Drawing(self.board, self._history, self._fitted)
+        self._drawing.limit(self.controls.slo.value)
+        self._drawing.plan(self.controls.load)
         self._cost = CostLine(self.controls.price)
         self._machine = MachineCheck(lambda: self.controls.at_once)
         self._map = SweepView(self._result.show)
@@ -224,7 +220,7 @@ class Explorer(w.VBox):
             try:
                 self.controls.usual.settle()
                 endpoint, settings = self.controls.endpoint(), self.controls.settings()
-                self._plan_axis()
+                self._drawing.plan(self.controls.load)
                 price = self.controls.price.value
                 sweep = self._consent.begin(endpoint, {**settings, "price": price})
             except NotConfirmed as big:
@@ -271,7 +267,7 @@ class Explorer(w.VBox):
                 self._show_end(sweep)
                 return
             measurement, progress = sweep.measurement, sweep.progress
-            self._draw(measurement.rows)
+            self._drawing.draw(measurement)
             level = (progress.state, progress.level)
             if self._tell.due(_TELL_S, level):
                 self._bar.progress.value = progress.fraction
@@ -300,9 +296,8 @@ class Explorer(w.VBox):
         measurement, progress = sweep.measurement, sweep.progress
         run = measurement.run
         self._tell_figures(sweep)
-        if measurement.timeline.points:
-            self._timeline = measurement.timeline
-        self._draw([])
+        self._drawing.ended(measurement.timeline)
+        self._drawing.draw(measurement)
         self.board.commit()
         self._bar.progress.value = progress.fraction
         text = progress.text if progress.text != progress.state else texts.what_there_is(run)
@@ -319,21 +314,6 @@ class Explorer(w.VBox):
             self._bar.busy(busy=False)
             self._machine.ready()
 
-    def _draw(self, rows: list[dict[str, Any]]) -> None:
-        """Draw the rows of the run under way over the earlier ones, or the last run as current."""
-        measurement, last = self.measurement, self._history.last
-        if measurement is not None and not measurement.done:
-            if rows is not self._marked[0]:
-                marks = {"run": self._history.next_name, "current": True}
-                self._marked = rows, [row | marks for row in rows]
-            drawn = self._history.rows(measurement.endpoint.label, None)
-            self._fitted.tell(None)
-            self.board.update(drawn + self._marked[1], measurement.timeline)
-        else:
-            endpoint = last.conditions["endpoint"] if last is not None else None
-            self.board.update(self._history.rows(endpoint, last), self._timeline)
-            self._fitted.tell(last)
-
     def _explain(self, run: Run) -> None:
         newest = self.measurement.run if self.measurement is not None else run
         said = "" if self._varied else escape(self._history.answer(run, newest))
@@ -344,11 +324,6 @@ class Explorer(w.VBox):
 
     def _tell_kpi(self) -> None:
         self._kpi.tell(self._history.last, self.controls.use_case.value)
-
-    def _plan_axis(self) -> None:
-        """Let the axis stand still from the start, where it is known how far it goes."""
-        load = self.controls.load
-        self.board.levels = [] if load.auto else list(load.levels)
 
     # -- callbacks -----------------------------------------------------------------------------
 
@@ -379,7 +354,7 @@ class Explorer(w.VBox):
             self._history.last.compared = self.controls.price.others
 
     def _limits_changed(self, _: Any = None) -> None:
-        self.board.limits = _drawn(self.controls.slo.value)
+        self._drawing.limit(self.controls.slo.value)
         with self._lock:
             if not self._running and not self._starting:
                 self._history.judge(self.controls.slo.value)
@@ -388,7 +363,7 @@ class Explorer(w.VBox):
     def _show_last(self) -> None:
         last = self._history.last
         if last is not None:
-            self._draw([])
+            self._drawing.draw(self.measurement)
             self._explain(last)
             if not self._varied:
                 self._result.show(last)
@@ -411,16 +386,12 @@ class Explorer(w.VBox):
         with self._lock:
             self._history.adopt(former._history)
             self._history.judge(self.controls.slo.value)
-            begun = pending.measurement.timeline if pending else None
-            self._timeline = begun if begun and begun.points else former._timeline
+            self._drawing.timeline = former._drawing.timeline
+            if pending is not None:
+                self._drawing.ended(pending.measurement.timeline)
             self.controls.usual.keep = bool(self._history.runs)
             self._varied = former._varied
             grid = pending.grid if pending and pending.varies else former.grid
             if grid is not None and self._varied:
                 self._map.show(grid, self._limits, self.controls.price.value, ended=True)
             self._show_last()
-
-
-def _drawn(limits: Mapping[str, float]) -> dict[str, float]:
-    """Return the limits that a chart draws: latencies, ms."""
-    return {name: bound for name, bound in limits.items() if name != "error_rate"}
