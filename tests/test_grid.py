@@ -94,7 +94,7 @@ def test_curves_have_a_line_for_each_level() -> None:
     ("settings", "said"),
     [
         ({"prompt_tokens": (8, 16), "output_tokens": "8-32"}, "all vary"),
-        ({"prompt_tokens": (8, 16), "batch": (1, 2), "concurrency": "auto"}, "all vary"),
+        ({"prompt_tokens": (8, 16), "concurrency": "auto"}, "1, 4, 16, or one prompt_tokens"),
         ({"prompt_tokens": ()}, "prompt_tokens is empty"),
         ({"output_tokens": "64-8"}, "output_tokens '64-8' runs backwards: write 8-64"),
         ({"batch": (1, 9999)}, "batch must be from 1 to 2,048"),

@@ -75,6 +75,11 @@ class Plan:
             raise SettingsError(
                 f"A sweep compares steady levels: leave ramp_s away, or give one {name}."
             )
+        if varying and load.auto:
+            raise SettingsError(
+                "A sweep compares the same levels in each run, and auto finds others in each: give "
+                f"levels such as 1, 4, 16, or one {next(iter(varying))}."
+            )
         names = [*varying, *([load.axis] if len(load.levels) > 1 else [])]
         if len(names) > 2:
             raise SettingsError(
@@ -169,9 +174,7 @@ class Sweep:
             return replace(grid, runs=list(grid.runs))
         run = measurement.run
         run = replace(run, windows=[window for window in run.windows if window.closed])
-        found = replace(grid, runs=[*grid.runs, *([run] if run.windows else [])])
-        self._widen(found)
-        return found
+        return replace(grid, runs=[*grid.runs, *([run] if run.windows else [])])
 
     @property
     def measured(self) -> tuple[int, int, int]:
@@ -193,8 +196,8 @@ class Sweep:
             return now
         if self._future.done():
             return self._told
-        walked = 1 if self.plan.load.auto else len(self.plan.load.levels)
-        at = (number - 1) * walked + (1 if self.plan.load.auto else max(1, now.level))
+        walked = len(self.plan.load.levels)
+        at = (number - 1) * walked + max(1, now.level)
         text = f"{at} of {walked * len(self._shapes)}: {said(self._shapes[number - 1])}"
         left = None
         if now.state == "preparing" or now.remaining_s is None:
@@ -308,7 +311,8 @@ class Sweep:
             self._fail(self._shapes[self._number - 1], error)
             return not self._stopped
         grid.runs.append(run)
-        self._widen(grid)
+        if self.plan.load.auto:  # of one run, that is: its levels are those that it found
+            grid.axes = {self.plan.load.axis: tuple(sorted({level(row) for row in run.rows}))}
         if run.state == "stopped" or measurement.cut_short:
             ended = measurement.cut_short or measurement.progress.text
             grid.notes.append(f"{ended}, in {self._which(self._number)}")
@@ -355,17 +359,8 @@ class Sweep:
 
     def _level(self, now: Progress) -> str:
         load = self.plan.load
-        if load.auto:
-            return now.text.partition(",")[0]
         at = load.levels[max(1, now.level) - 1]
         return f"{at:g} concurrent" if load.axis == "concurrency" else f"{at:g} {per_second(at)}"
-
-    def _widen(self, grid: Grid) -> None:
-        """Have the axis of a search go as far as it went."""
-        load = self.plan.load
-        if load.auto:
-            found = {level(row) for run in grid.runs for row in run.rows}
-            grid.axes = grid.axes | {load.axis: tuple(sorted(found))}
 
     def _too_long(self, measurement: Measurement) -> EndpointError | None:
         """Tell of a run that was shortened to fit: in its cell it would pass for what was asked."""
@@ -423,9 +418,9 @@ def sweep(endpoint: "str | Endpoint", *, progress: bool | None = None, **setting
 
     Takes what `measure` takes, where `prompt_tokens`, `output_tokens` and `batch` may each be
     several: ``(128, 512, 2048)`` or ``"128-2048"`` (128, 256 … 2048). Two things may vary, the
-    load's levels being one. Interrupting it returns what there is. More than is sent unasked to
-    someone else's server has to be confirmed once, for all runs; `spend_limit_usd` and
-    `token_limit` are for all too.
+    load's levels being one: they are the same in each run, not searched for. Interrupting it
+    returns what there is. More than is sent unasked to someone else's server has to be confirmed
+    once, for all runs; `spend_limit_usd` and `token_limit` are for all too.
 
     Raises
     ------

@@ -101,9 +101,8 @@ class SweepView(w.VBox):
                 self._menu.options = [*values.items()]
                 known = [*values.values()]
                 self._menu.value = former if former in known else known[0]
-        if all(grid.axes.values()):  # else a search has found no level yet
-            spec = grid.picture(self._menu.value, wish.price)
-            self._picture.value = _hovering(vl_convert.vegalite_to_svg(spec))
+        spec = grid.picture(self._menu.value, wish.price)
+        self._picture.value = _hovering(vl_convert.vegalite_to_svg(spec))
         said = grid_answers(grid, wish.price)
         answers = "".join(f"<div><b>{escape(text)}</b></div>" for text in said)
         notes = "".join(f"<li>{escape(note)}</li>" for note in grid.notes)
