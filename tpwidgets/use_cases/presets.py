@@ -236,7 +236,7 @@ _EDITORIAL = UseCase(
     assumptions=(
         Assumption("articles", "Articles", 40, "", 1, 100_000, 1, "chosen: a day's", "volume"),
         Assumption("languages", "Languages", 6, "", 1, 100, 1, "chosen", "volume"),
-        _words("style_words", "Style guide and glossary, the same for all", 500, 20_000, "shared"),
+        _words("style_words", "Style guide, the same for all", 500, 20_000, "shared"),
         _words(
             "article_words", "An article", 800, 20_000, "prompt",
             "midsize newspapers average just over 800 words: The State of the News Media, as "
@@ -313,7 +313,7 @@ _BI = UseCase(
     timeout_s=600,
     assumptions=(
         Assumption("reports", "Reports", 400, "", 1, 100_000, 1, "chosen", "volume"),
-        _words("instruction_words", "Instructions and definitions, the same for all", 500, 20_000,
+        _words("instruction_words", "Instructions, the same for all", 500, 20_000,
                "shared"),
         _words("table_words", "Tables, in numbers and names", 2500, 100_000, "prompt",
                "chosen: 250 rows of 10 columns"),
