@@ -190,6 +190,16 @@ def test_rates_and_answers_that_come_whole_are_told_in_their_units(
 
 
 @pytest.mark.quick
+def test_what_costs_nothing_has_no_chart_of_its_cost(
+    tmp_path: Path, drawn: list[dict[str, object]]
+) -> None:
+    run = replace(steady_run({1: 1.0}, 256, 64), price=tp.Price.per_hour(0))
+    page = run.report(tmp_path / "free.html").read_text()
+    assert "free of charge" in text(page)
+    assert len(drawn) == 1, "one of the curves; an empty one would say that no price is set"
+
+
+@pytest.mark.quick
 def test_what_can_not_be_written_is_refused_and_the_older_page_stays(
     drawn: list[dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

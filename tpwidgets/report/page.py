@@ -265,12 +265,14 @@ def _cost(run: Run, prices: list[Price], against: BreakEven | None) -> list[str]
     heads += [] if whole else ["per 1M tokens in all"]
     heads += ["per request"]
     rows = []
-    for row in cost_rows(run.rows, prices):
+    costs = cost_rows(run.rows, prices)
+    for row in costs:
         cells = [_usd(row, f"usd_per_1m_{kind}_tokens")]
         cells += [] if whole else [_usd(row, "usd_per_1m_total_tokens")]
         which = [str(row["price"])] if len(prices) > 1 else []
         rows.append([at_level(row), *which, *cells, _usd(row, "usd_per_request")])
-    parts = [_cost_picture(run, prices)] if run.rows else []
+    drawn = any(measured(row, f"usd_per_1m_{kind}_tokens") for row in costs)  # else all are free
+    parts = [_cost_picture(run, prices)] if drawn else []
     parts.append(table(["level", *["price"] * (len(prices) > 1), *heads], rows) if rows else "")
     if against is not None:
         parts += [
