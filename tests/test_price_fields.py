@@ -171,5 +171,9 @@ def test_what_is_compared_stays_with_the_run(explorer: tp.Explorer, tmp_path: An
     assert run.cost()["price"].tolist()[::2] == ["$10.00 per hour", "openai mini"]
     assert load(run.save(tmp_path / "run.json")).compared == [MINI]
     assert run.with_limits({"ttft_p95_ms": 500}).compared == [MINI]
-    fields.first.hour.value = 0
+    assert fields.tokens_per_day == 2e6
+    fields.first.basis.value, fields.rows[1].basis.value = "token", "hour"
+    fields.first.output.value = fields.rows[1].hour.value = 10
+    assert line.value.startswith("If own hardware did what was measured here: 2 M output tokens")
+    fields.first.output.value = 0
     assert (run.price, line.value) == (None, "")

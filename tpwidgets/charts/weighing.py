@@ -232,7 +232,11 @@ def _break_even(height: int) -> Spec:
         "view": {
             "height": height,
             "transform": [{"filter": both}, *_OWN_RUN, *_compared()],
-            "layer": [*layers, *texts("$ a day", hint), _below(height, "'output tokens a day'")],
+            "layer": [
+                *layers,
+                *texts("$ a day; own hardware as fast as measured here", hint),
+                _below(height, "'output tokens a day'"),
+            ],
         },
     }
 

@@ -31,11 +31,11 @@ class CostLine(w.HTML):
         self._show()
 
     def _show(self, _: Any = None) -> None:
-        prices, run = self._fields.all, self._run
-        own = next((price for price in prices if price.hour is not None), None)
-        api = next((price for price in prices if price.hour is None), None)
-        if run is None or own is None or api is None:
+        run, prices, first = self._run, self._fields.own_and_api, self._fields.value
+        if run is None or prices is None:
             self.value = ""
             return
-        tokens = 1e6 * self._fields.volume.value or None
-        self.value = escape(break_even(run, own, api, tokens).answer)
+        said = break_even(run, *prices, self._fields.tokens_per_day).answer
+        if first is not None and first.hour is None:  # then it is the API that was measured
+            said = f"If own hardware did what was measured here: {said}"
+        self.value = escape(said)

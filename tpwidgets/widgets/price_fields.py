@@ -83,6 +83,18 @@ class PriceFields(w.VBox):
         """All prices that are above 0."""
         return [price for row in self.rows if (price := row.value) is not None]
 
+    @property
+    def own_and_api(self) -> tuple[Price, Price] | None:
+        """The first price by the hour and the first by the token; None unless there are both."""
+        own, api = ([p for p in self.all if (p.hour is None) is by_token]
+                    for by_token in (False, True))  # fmt: skip
+        return (own[0], api[0]) if own and api else None
+
+    @property
+    def tokens_per_day(self) -> float | None:
+        """The volume to compare these at, output tokens a day; None where none is asked about."""
+        return 1e6 * self.volume.value or None if self.own_and_api else None
+
     def add(self, price: Price | None = None) -> None:
         """Add a row, unless there are three; without a price it is of the other kind."""
         if len(self.rows) >= MOST:

@@ -111,6 +111,7 @@ class Takeaway(w.VBox):
             path = run.report(
                 f"tpwidgets-{_stamp(run)}.html",
                 use_case=controls.use_case.value, price=controls.price.all,
+                tokens_per_day=controls.price.tokens_per_day,
             )  # fmt: skip
         except TpwidgetsError as error:
             self._complain(error)
