@@ -10,6 +10,7 @@ from walked import Ends, Measured
 
 import tpwidgets as tp
 from tpwidgets.errors import EndpointError
+from tpwidgets.metrics.timeline import Point
 from tpwidgets.report.static import grid_bundle
 from tpwidgets.widgets.closing import inside
 from tpwidgets.widgets.controls import Controls
@@ -50,6 +51,10 @@ def test_a_length_may_be_several_and_they_are_swept_over() -> None:
     assert prompt.box.value == "256, 1024, 4096"
     prompt.slider.value = 512  # one again
     assert (prompt.value, prompt.several.value) == (512, False)
+    assert (prompt.box.layout.width, batch.box.layout.width) == (
+        "76px",
+        "160px",
+    )  # several need room
     prompt.box.value = "many"
     with pytest.raises(tp.SettingsError, match="prompt_tokens 'many' is not understood"):
         controls.settings()
@@ -147,6 +152,22 @@ def test_over_one_thing_a_sweep_is_a_curve(explorer: tp.Explorer, ends: Ends) ->
     assert page.count("<img alt=") == 2
     assert 'alt="output tokens/s, whole system against prompt tokens, asked' in page
     assert page.count("<tr") == 4
+
+
+def test_a_last_run_in_which_nothing_came_leaves_the_figures_before_it(
+    explorer: tp.Explorer, ends: Ends
+) -> None:
+    ends.coming[:] = [None, Measured.waits, 16]
+    explorer.measure()
+    second = ends.begun(2)
+    second.timeline.points.append(Point(0.0, 0.5, 40.0))
+    second.walk(2)
+    second.end()
+    ends.begun(3).walk(1)
+    drawn(explorer)
+    assert explorer._drawing.timeline is second.timeline
+    assert "<b>20 req/s</b>" in explorer._tiles.value
+    assert "in all: 21 requests" in explorer._bar.estimate.value
 
 
 def test_more_runs_than_usual_are_kept_and_the_last_drawn(

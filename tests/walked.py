@@ -31,7 +31,9 @@ class Measured:
         self.load, self.timeline = Load(settings["concurrency"]), Timeline()
         self.error = end if isinstance(end, TpwidgetsError) else None
         self.cut_short = end if isinstance(end, str) and end != self.waits else ""
-        self.live = Live(requests=10, prompt_tokens=50, output_tokens=50)
+        self.live = Live(rps=20.0, requests=10, prompt_tokens=50, output_tokens=50)
+        if isinstance(end, int):
+            self.live = Live(requests=1)
         prompt, output = settings["prompt_tokens"], settings.get("output_tokens", 16)
         self.run = steady_run(dict.fromkeys(settings["concurrency"], 0.5), prompt, output)
         self.run.conditions |= {
@@ -74,6 +76,11 @@ class Measured:
     def on_update(self, listener: Callable[[Any], None]) -> None:
         self._listeners.append(listener)
         self._heard.set()
+
+    def end(self) -> None:
+        """End well."""
+        self.progress = Progress("done", "done", fraction=1.0)
+        self._ended.set()
 
     def stop(self) -> None:
         if not self.done:

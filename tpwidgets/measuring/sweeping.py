@@ -185,8 +185,14 @@ class Sweep:
 
     @property
     def live(self) -> Live:
-        """What the last few seconds look like, and what all runs have used."""
-        return _added(self.measurement.live, self._before)
+        """What the last few seconds look like, and what all runs have used.
+
+        Once a run has ended in which nothing came, the figures are of the one before.
+        """
+        now, before = self.measurement.live, self._before
+        if self.measurement.done and now.rps is None and self._number > 1:
+            return _added(before, now)
+        return _added(now, before)
 
     @property
     def progress(self) -> Progress:

@@ -18,7 +18,7 @@ class Drawing:
     def __init__(self, board: Board, history: History, fitted: FittedCurve) -> None:
         self._board, self._history, self._fitted = board, history, fitted
         self.timeline: Timeline | None = None
-        """The last one that has a point, once its measurement is over."""
+        """The last one that has a point: what stays when nothing runs any more."""
         self._marked: tuple[Any, list[dict[str, Any]]] = (None, [])
 
     def plan(self, load: Load | OpenLoad) -> None:
@@ -29,8 +29,8 @@ class Drawing:
         """Draw these limits, those that are latencies."""
         self._board.limits = {n: bound for n, bound in limits.items() if n != "error_rate"}
 
-    def ended(self, timeline: Timeline) -> None:
-        """Take the course of a run that has ended, unless nothing came in it."""
+    def keep(self, timeline: Timeline) -> None:
+        """Keep the course of a run, unless nothing came in it."""
         if timeline.points:
             self.timeline = timeline
 
@@ -38,6 +38,7 @@ class Drawing:
         """Draw what is under way over the earlier runs, or the last run as current."""
         last = self._history.last
         if measurement is not None and not measurement.done:
+            self.keep(measurement.timeline)
             rows = measurement.rows
             if rows is not self._marked[0]:
                 marks = {"run": self._history.next_name, "current": True}

@@ -296,7 +296,7 @@ class Explorer(w.VBox):
         measurement, progress = sweep.measurement, sweep.progress
         run = measurement.run
         self._tell_figures(sweep)
-        self._drawing.ended(measurement.timeline)
+        self._drawing.keep(measurement.timeline)
         self._drawing.draw(measurement)
         self.board.commit()
         self._bar.progress.value = progress.fraction
@@ -388,7 +388,7 @@ class Explorer(w.VBox):
             self._history.judge(self.controls.slo.value)
             self._drawing.timeline = former._drawing.timeline
             if pending is not None:
-                self._drawing.ended(pending.measurement.timeline)
+                self._drawing.keep(pending.measurement.timeline)
             self.controls.usual.keep = bool(self._history.runs)
             self._varied = former._varied
             grid = pending.grid if pending and pending.varies else former.grid

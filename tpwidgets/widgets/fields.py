@@ -48,7 +48,7 @@ class LengthField(w.HBox):
             layout=w.Layout(width="190px", min_width="150px"),
         )  # fmt: skip
         self.box = w.Text(
-            value=text, continuous_update=False, layout=w.Layout(width="96px"),
+            value=text, continuous_update=False, layout=w.Layout(width=_width(text)),
             tooltip=f"{tooltip}; any number, or several: 256, 1024, 4096",
         )  # fmt: skip
         self.several = w.ToggleButton(
@@ -89,6 +89,7 @@ class LengthField(w.HBox):
 
     def _typed(self, change: Any) -> None:
         self.several.value = _is_several(change["new"])
+        self.box.layout.width = _width(change["new"])
         if not self.several.value:
             self._former = change["new"]
         self.slider.value = self._step(change["new"])
@@ -107,6 +108,10 @@ def _as_text(value: Any) -> str:
     if isinstance(value, str):
         return value
     return ", ".join(str(n) for n in (value if isinstance(value, Iterable) else [value]))
+
+
+def _width(text: str) -> str:
+    return "160px" if _is_several(text) else "76px"
 
 
 def _several(text: str) -> tuple[int, ...]:

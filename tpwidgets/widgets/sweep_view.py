@@ -46,7 +46,7 @@ class SweepView(w.VBox):
         self._drawn = drawn
         self._known: tuple[int, ...] = ()
         self._menu = w.Dropdown(
-            options=[*offered((), None).items()], description="Heat map of",
+            options=[*offered((), None).items()], description="Shown",
             style={"description_width": "initial"}, layout=w.Layout(width="330px"),
             tooltip="What the picture below shows",
         )  # fmt: skip

@@ -47,6 +47,8 @@ STYLE = """<style>
 .tp-answer b {color: var(--jp-ui-font-color0, inherit);}
 .tp-status, .tp-status .widget-html-content {font-size: 13px; line-height: 1.35; height: auto;}
 .tp-explorer .tp-bad {color: var(--jp-error-color1, #b00020);}
+.tp-sweep-said .widget-html-content {line-height: 1.4; height: auto;}
+.tp-sweep-said ul {margin: 4px 0;}
 .tp-conditions summary {cursor: pointer;}
 .tp-conditions dl {display: grid; grid-template-columns: max-content 1fr; gap: 1px 12px;
   margin: 6px 0;}
