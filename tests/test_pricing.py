@@ -217,3 +217,10 @@ def test_break_even_says_which_prices_it_needs() -> None:
         spec = board_spec("break_even", ROWS, prices)
         scene = json.dumps(vl_convert.vegalite_to_scenegraph(spec, vl_version=VL))
         assert "compare a price per hour with one per 1M tokens" in scene
+    spec = board_spec("break_even", [VECTORS], [OWN, API], whole=True)
+    scene = json.dumps(vl_convert.vegalite_to_scenegraph(spec, vl_version=VL))
+    assert "no output tokens to compare by" in scene
+    spec = board_spec("waiting", [VECTORS], [OWN, API], whole=True, waiting="e2e_p95_ms")
+    scene = json.dumps(vl_convert.vegalite_to_scenegraph(spec, vl_version=VL))
+    assert "E2E latency p95, ms" in scene
+    assert "waiting: 80 ms" in scene

@@ -50,7 +50,7 @@ def _against_waiting(height: int) -> Spec:
     hint = f"{PRICED_HINT} || (rows ? '' : hint)"
     tooltip = [
         {"field": f"tell {name}", "type": "nominal", "title": name}
-        for name in ("title", "cost", "wait", "per user", "state")
+        for name in ("title", "cost", "waiting", "per user", "state")
     ]
     x: Spec = {
         "field": "wait",
@@ -157,7 +157,7 @@ def _weighed() -> list[Spec]:
         "tell title": f"(datum.price.label ? datum.price.label + ', ' : '') + ({LEVEL_NAMED})",
         "tell cost": f"'$' + {number('usd')} + ' per ' + {UNIT} + (isValid(datum.lo) ?"
         f" ' (95 %: ' + {number('lo')} + ' to ' + {number('hi')} + ')' : '')",
-        "tell wait": number("wait", " ms"),
+        "tell waiting": number("wait", " ms"),
         "tell per user": f"{number('user_tps_p50')} + ' tokens/s'",
         "tell state": state_told("(indexof(waiting, 'p95') < 0 ? 'p50' : 'p95')"),
     }
@@ -186,7 +186,10 @@ def _weighed() -> list[Spec]:
 def _break_even(height: int) -> Spec:
     """Draw what `tpwidgets.cost.breakeven` finds, for the first price of each kind."""
     both = "indexof(pluck(prices, 'hourly'), 1) >= 0 && indexof(pluck(prices, 'hourly'), 0) >= 0"
-    hint = f"!({both}) ? 'compare a price per hour with one per 1M tokens' : rows ? '' : hint"
+    hint = (
+        f"!({both}) ? 'compare a price per hour with one per 1M tokens'"
+        " : whole ? 'no output tokens to compare by' : rows ? '' : hint"
+    )
     x: Spec = {
         "field": "tokens",
         "type": "quantitative",
