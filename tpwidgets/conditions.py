@@ -58,7 +58,10 @@ def at_start(
 
 def _window(load: "Load | OpenLoad | None") -> str:
     if load is not None and load.ramp_s is not None:
-        return "a section of the ramp, whole: nothing settles; latencies are of requests sent in it"
+        return (
+            "a section of the ramp, whole: nothing settles; latencies are of requests sent in it, "
+            "for whose end the last level is kept up"
+        )
     return _WINDOWS[load.axis if load is not None else "concurrency"]
 
 
