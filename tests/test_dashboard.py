@@ -98,7 +98,6 @@ def test_a_fitted_curve_is_drawn_of_the_last_run_where_one_can_be_fitted() -> No
     fitted.tell(run)
     button.value = False
     assert (board.fit, line.value) == ([], "<small></small>")
-    assert "fitted, not measured" in run.chart(fit=True).to_dict()["description"]
 
 
 def test_a_use_cases_answer_is_never_that_of_another_run() -> None:
