@@ -253,6 +253,7 @@ def test_the_answer_says_where_to_measure_and_certifies_nothing() -> None:
     )
     rising = answer([section(at, 10.0 * at) for at in LEVELS])
     assert rising.startswith("Throughput still rose at 60 concurrent, the most in the ramp, with")
+    assert rising.endswith("a ramp is no steady state: measure further up with fixed levels.")
 
 
 # --- all of it ------------------------------------------------------------------------------------

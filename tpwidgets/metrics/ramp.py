@@ -93,7 +93,8 @@ def told(
     failing = [p for p in points if (measured(p, "error_rate") or 0.0) > max_error_rate]
     if failing:
         said.append(f"requests failed from about {_about(failing[0])} on")
-    return [*said, "a ramp is no steady state: measure around there with fixed levels"]
+    where = "further up" if at is None else "around there"
+    return [*said, f"a ramp is no steady state: measure {where} with fixed levels"]
 
 
 def _waiting(points: Sequence[Point]) -> list[str]:
