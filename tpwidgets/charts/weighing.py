@@ -200,7 +200,9 @@ def _break_even(height: int) -> Spec:
     y = _dollars(height, hint)
     line: Spec = {"type": "line", "strokeWidth": 2}
     rule: Spec = {"type": "rule", "strokeDash": [2, 3], "color": GREY}
-    text: Spec = {"type": "text", "style": "hint", "fontSize": 11, "dx": 5}
+    text: Spec = {"type": "text", "style": "hint", "fontSize": 11}
+    late = "datum.tokens > 0.5 * datum.end"
+    inwards = {"align": {"expr": f"{late} ? 'right' : 'left'"}, "dx": {"expr": f"{late} ? -5 : 5"}}
     layers: list[Spec] = []
     for corners in (_OWN, _API):
         encoding = {"x": x, "y": y, **_by_price(), "order": {"field": "corner"}}
@@ -213,7 +215,6 @@ def _break_even(height: int) -> Spec:
     for i, (tokens, told) in enumerate(marks.items()):
         found = _calculate({"tokens": tokens, "told": told})
         kept = [*found, {"filter": "datum.tokens > 0 && datum.tokens <= datum.end"}]
-        left = {"expr": "'left'"}
         place = {"x": x, "y": {"value": 8 + 16 * i}, "text": {"field": "told"}}
         layers += [
             {
@@ -221,7 +222,7 @@ def _break_even(height: int) -> Spec:
                 "transform": kept,
                 "encoding": {"x": x, "y": {"value": 16 * i}, "y2": {"value": height}},
             },
-            {"mark": text | {"align": left}, "transform": kept, "encoding": place},
+            {"mark": text | inwards, "transform": kept, "encoding": place},
         ]
     return {
         "name": "break_even",
