@@ -289,7 +289,7 @@ class Explorer(w.VBox):
         for run in sweep.ended:
             self._history.keep(run)
         self._history.judge(self.controls.slo.value)  # they may have changed meanwhile
-        self._compare()
+        self._show_beside()
         self.controls.usual.keep = bool(self._history.runs)
 
     def _show_end(self, sweep: Sweep) -> None:
@@ -345,10 +345,10 @@ class Explorer(w.VBox):
                     priced += self.grid.runs
                 for run in priced:
                     run.price = self.controls.price.value
-                self._compare()
+                self._show_beside()
                 self._show_last()
 
-    def _compare(self) -> None:
+    def _show_beside(self) -> None:
         """Let the last run show the other prices too."""
         if self._history.last is not None:
             self._history.last.compared = self.controls.price.others
