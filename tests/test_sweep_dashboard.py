@@ -192,3 +192,19 @@ def test_a_view_that_was_hidden_draws_nothing_more() -> None:
     view.again(None, None)
     assert view.layout.display == "none"
     view.close()
+
+
+def test_all_of_a_sweep_is_asked_for_before_the_first_request(
+    ends: Ends, results: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tpwidgets.measuring.politeness.nearby", lambda _: False)
+    explorer = tp.Explorer(URL, prompt_tokens="10000, 20000", concurrency=4, requests=40)
+    explorer.measure()
+    question = explorer._bar.question
+    assert "This sends at least 1.33 M tokens" in question._text.value
+    assert ends.asked == []
+    question._yes.click()
+    drawn(explorer)
+    assert [asked["prompt_tokens"] for asked in ends.asked] == [10_000, 20_000]
+    assert len(explorer.grid.runs) == 2
+    explorer.close()
