@@ -16,6 +16,8 @@ from tpwidgets.errors import EndpointError
 from tpwidgets.measuring import sweeping
 from tpwidgets.measuring.grid import Grid
 from tpwidgets.measuring.politeness import MAX_TOKENS, NotConfirmed
+from tpwidgets.workload.prompts import Workload
+from tpwidgets.workload.rates import load_of
 
 AXES = {"prompt_tokens_asked": (128, 512), "concurrency": (1, 4)}
 
@@ -114,8 +116,8 @@ def test_the_sum_is_asked_for_once() -> None:
     """Each of the runs alone would be sent unasked."""
     asked = {"prompt_tokens": (10_000, 20_000), "concurrency": 4, "requests": 40}
     for prompt in asked["prompt_tokens"]:  # type: ignore[attr-defined]
-        alone = sweeping.Workload.of(prompt, 64)
-        load = sweeping.load_of(4, None, "poisson", None, 40, None)
+        alone = Workload.of(prompt, 64)
+        load = load_of(4, None, "poisson", None, 40, None)
         assert 44 * alone.prompt_tokens < MAX_TOKENS
         sweeping.ask_first(tp.Endpoint("https://api.example.com/v1"), alone, load)
     with pytest.raises(NotConfirmed, match=r"This sends at least 1\.33 M tokens") as question:

@@ -127,7 +127,5 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> Ends:
     from tpwidgets.measuring import sweeping
 
     made = Ends()
-    usual = sweeping._usual()
-    monkeypatch.setattr(sweeping, "_usual", lambda: usual)
     monkeypatch.setattr(sweeping, "start", made.start)
     return made

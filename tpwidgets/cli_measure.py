@@ -83,7 +83,8 @@ def add_measure(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def measure(args: argparse.Namespace) -> int:
     """Measure, print the table, the answer and the conditions."""
     from .measuring.api import measure as run_measurement
-    from .measuring.sweeping import Plan, sweep
+    from .measuring.shapes import Plan
+    from .measuring.sweeping import sweep
 
     names = ("model", "concurrency", "rate", "arrivals", "burstiness", "prompt_tokens",
              "output_tokens", "requests", "seconds", "timeout_s", "protocol", "batch",

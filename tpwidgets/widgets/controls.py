@@ -7,7 +7,7 @@ import ipywidgets as w
 
 from ..endpoints.endpoint import Endpoint
 from ..measuring.politeness import Outlook, spoken
-from ..measuring.sweeping import Plan
+from ..measuring.shapes import Plan
 from ..use_cases.presets import UseCase
 from ..words import thousands, usd
 from ..workload.loads import MAX_CONCURRENCY, Load

@@ -9,7 +9,7 @@ from ..cost.price import Price
 from ..endpoints import bodies
 from ..endpoints.endpoint import Endpoint
 from ..measuring.meter import Live
-from ..measuring.sweeping import SHAPES
+from ..measuring.shapes import SHAPES
 from ..run import Run, escape
 from ..words import MISSING, count, duration, per_second, usd
 
