@@ -11,7 +11,7 @@ pytestmark = pytest.mark.browser
 SOON = 30_000
 
 CODE = """import tpwidgets as tp
-from tpwidgets import politeness
+from tpwidgets.measuring import politeness
 politeness.nearby = lambda endpoint: False  # the simulated server is taken for someone else's
 sim = tp.simulate("vllm-llama-70b", speed=8)
 explorer = tp.Explorer(sim.url, concurrency=33, requests=2, prompt_tokens=20, output_tokens=4)
