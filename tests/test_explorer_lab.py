@@ -406,7 +406,7 @@ def wider_than_its_place(page: Page) -> list[str]:
 def test_the_first_look(lab: Lab, lab_page: LabPage) -> None:
     """What README shows: the whole sweep at its real speed."""
     page = lab_page.page
-    page.set_viewport_size({"width": 1400, "height": 1250})
+    page.set_viewport_size({"width": 1400, "height": 1400})
     lab_page.open(lab.notebook("first-look.ipynb", "import tpwidgets as tp\n\ntp.Explorer()"))
     lab_page.run_all()
     chosen = page.locator(".tp-endpoint select option:checked")
