@@ -34,13 +34,16 @@ def test_a_protocol_is_measured(llama: str, protocol: str, why: str) -> None:
     requests = run.requests
     assert (requests.status == "ok").all()
     assert (requests.token_source == "usage").all()
-    assert (requests.output_tokens == 8).all()
-    assert (requests.finish_reason == why).all()
+    # these protocols can't force a length: the model may have said all before
+    cut = requests.output_tokens == 8
+    assert cut.any()
+    assert requests.output_tokens.between(1, 8).all()
+    assert (requests.finish_reason[cut] == why).all()
     assert requests.prompt_tokens.between(58, 70).all()
     assert (requests.ttft_ms > requests.headers_ms).all()
-    for arrivals in requests.token_ms:
-        # llama.cpp holds back bytes that are no whole character yet
-        assert 5 <= len(arrivals) <= 8
+    for arrivals, tokens in zip(requests.token_ms, requests.output_tokens, strict=True):
+        # llama.cpp holds back bytes that are no whole character yet, and shows no end
+        assert tokens - 4 <= len(arrivals) <= tokens
         assert all(later > earlier for earlier, later in pairwise(arrivals))
 
 
