@@ -86,7 +86,9 @@ def _within(
     good = measured(point, "goodput_rps")
     if good is not None:
         said[0] += f", {count(good)} good requests/s"
-    said.append(f"it keeps {limits.text}")
+    sure = found.sure is not None and found.sure >= level(point)
+    told = "" if sure else f", as far as {count(measured(point, 'n'))} requests tell"
+    said.append(f"it keeps {limits.text}{told}")
     if broken is not None:
         said.append(f"at {_level(broken)} {broken.get('limits_note')}")
     else:
