@@ -1,9 +1,8 @@
 """Measurement: a run that is under way. It supervises a worker from one daemon thread."""
 
-import asyncio
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from ..workload.prompts import Workload
 from ..workload.rates import OpenLoad
 from .gathered import Gathered
 from .meter import Live
+from .underway import UnderWay
 
 _UPDATE_S = 0.1
 _POINT_S = 0.3
@@ -56,7 +56,7 @@ class Progress:
     """Whether it ended for a reason that nobody asked for."""
 
 
-class Measurement:
+class Measurement(UnderWay[Run]):
     """A run that is under way: look at it, stop it, wait for it, await it.
 
     Listeners (`on_update`) are called from the supervising thread, at most ten times a second and
@@ -69,18 +69,13 @@ class Measurement:
     ) -> None:  # fmt: skip
         self.endpoint, self.workload, self.load = endpoint, workload, load
         self.timeout_s, self.price, self.limits = timeout_s, price, limits
-        self.error: TpwidgetsError | None = None
+        super().__init__(self._supervise, "measurement")
         self.epoch_ns = time.perf_counter_ns()
         """Where the workers' clock has its zero, on `time.perf_counter_ns`."""
         self._state = Gathered(at_start(endpoint, workload, load), purses, limits)
         self._state.sections = len(load.sections)
         self._progress = Progress(levels=len(load.levels))
-        self._future: Future[Run] = Future()
         self._stop = threading.Event()
-        self._listeners: list[Callable[[Measurement], None]] = []
-        self._thread = threading.Thread(
-            target=self._supervise, name="tpwidgets-measurement", daemon=True
-        )
 
     # -- what callers see ----------------------------------------------------------------------
 
@@ -89,10 +84,6 @@ class Measurement:
         _UNDER_WAY.add(self)
         self._thread.start()
         return self
-
-    def on_update(self, listener: Callable[["Measurement"], None]) -> None:
-        """Have `listener` called whenever there is something new."""
-        self._listeners.append(listener)
 
     @property
     def progress(self) -> Progress:
@@ -152,31 +143,6 @@ class Measurement:
         if fleet is not None:
             fleet.send({"do": "stop"})
             threading.Thread(target=fleet.kill_unless_ended, args=(_STOP_S,), daemon=True).start()
-
-    def wait(self, timeout_s: float | None = None) -> Run:
-        """Block until it has ended and return the run.
-
-        Raises
-        ------
-        EndpointError, MeasurementError
-            If it failed before anything was measured.
-        TimeoutError
-            If it has not ended in time; it goes on.
-        """
-        until = None if timeout_s is None else time.monotonic() + timeout_s
-        while not self._future.done():
-            if until is not None and time.monotonic() > until:
-                raise TimeoutError(f"still running after {timeout_s} s")
-            self._thread.join(0.1)  # short, so that an interrupt is heard on every platform
-        if self.error is not None:
-            raise self.error
-        return self._future.result()
-
-    def __await__(self) -> Generator[Any, None, Run]:
-        run = yield from asyncio.wrap_future(self._future).__await__()
-        if self.error is not None:
-            raise self.error
-        return run
 
     def __repr__(self) -> str:
         return f"<Measurement {self._progress.text}: {self.endpoint.label}>"
@@ -375,15 +341,6 @@ class Measurement:
     def _report(self, text: str) -> None:
         self._progress = Progress("preparing", text, levels=len(self.load.levels))
         self._tell()
-
-    def _tell(self) -> None:
-        for listener in self._listeners:
-            try:
-                listener(self)
-            except Exception:
-                import logging
-
-                logging.getLogger("tpwidgets").exception("a listener failed")
 
     def _snapshot(self, state: str) -> Run:
         gathered = self._state

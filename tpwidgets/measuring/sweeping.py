@@ -1,10 +1,8 @@
 """sweep: over prompt length, output length or batch, beside the load's levels; a run for each."""
 
-import asyncio
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
-from concurrent.futures import Future
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +17,7 @@ from .measurement import Measurement, Progress
 from .meter import Live
 from .politeness import ask_first
 from .shapes import Plan
+from .underway import UnderWay
 
 if TYPE_CHECKING:
     from ..run import Run
@@ -27,7 +26,7 @@ _SPENT = {"spend_limit_usd": "spent_usd", "token_limit": "tokens_used"}
 """The limits that are for all runs together, and what a run's conditions call what it took."""
 
 
-class Sweep:
+class Sweep(UnderWay[Grid]):
     """Runs that are measured one after the other: look at them, stop them, wait, await.
 
     It looks like a `Measurement`, and with one run it tells what that tells. Listeners
@@ -36,11 +35,10 @@ class Sweep:
     """
 
     def __init__(self, endpoint: "str | Endpoint", plan: Plan) -> None:
+        super().__init__(self._walk, "sweep")
         self.plan = plan
         self.ended: list[Run] = []
         """The runs that have ended, failed ones too."""
-        self.error: TpwidgetsError | None = None
-        """Why nothing at all could be measured."""
         self._endpoint, self._settings = endpoint, plan.settings
         self._shapes = plan.shapes
         self._grid = Grid([], dict(plan.axes))
@@ -54,20 +52,13 @@ class Sweep:
         self._began_s = self._longest_s = 0.0
         self._stopped = self._over = False
         self._lock = threading.Lock()
-        self._future: Future[Grid] = Future()
-        self._listeners: list[Callable[[Sweep], None]] = []
         self._begin(self._shapes[0])
-        self._thread = threading.Thread(target=self._walk, name="tpwidgets-sweep", daemon=True)
         self._thread.start()
 
     # -- what callers see ----------------------------------------------------------------------
 
     measurement: Measurement
     """The run under way, or the last one."""
-
-    def on_update(self, listener: Callable[["Sweep"], None]) -> None:
-        """Have `listener` called whenever there is something new."""
-        self._listeners.append(listener)
 
     @property
     def varies(self) -> bool:
@@ -149,31 +140,6 @@ class Sweep:
         with self._lock:
             self._stopped = True
             self.measurement.stop()
-
-    def wait(self, timeout_s: float | None = None) -> Grid:
-        """Block until it has ended and return the grid.
-
-        Raises
-        ------
-        EndpointError, MeasurementError
-            If no run could be measured.
-        TimeoutError
-            If it has not ended in time; it goes on.
-        """
-        until = None if timeout_s is None else time.monotonic() + timeout_s
-        while not self._future.done():
-            if until is not None and time.monotonic() > until:
-                raise TimeoutError(f"still running after {timeout_s} s")
-            self._thread.join(0.1)  # short, so that an interrupt is heard on every platform
-        if self.error is not None:
-            raise self.error
-        return self._future.result()
-
-    def __await__(self) -> Generator[Any, None, Grid]:
-        grid = yield from asyncio.wrap_future(self._future).__await__()
-        if self.error is not None:
-            raise self.error
-        return grid
 
     def __repr__(self) -> str:
         return f"<Sweep {self.progress.text}: {self.measurement.endpoint.label}>"
@@ -297,15 +263,6 @@ class Sweep:
         if self._too_long(measurement):
             measurement.stop()
         self._tell()
-
-    def _tell(self) -> None:
-        for listener in self._listeners:
-            try:
-                listener(self)
-            except Exception:
-                import logging
-
-                logging.getLogger("tpwidgets").exception("a listener failed")
 
 
 def _added(live: Live, before: Live) -> Live:
