@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tpwidgets.charts.overview import overview_spec, picture_png
+from tpwidgets.charts.overview import overview_spec
+from tpwidgets.charts.picture import picture_png
 from tpwidgets.cost.price import Price
 from tpwidgets.cost.table import cost_table
 from tpwidgets.errors import SettingsError

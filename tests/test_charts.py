@@ -13,12 +13,11 @@ from virtual import steady_run
 
 from tpwidgets.charts.layers import GREY
 from tpwidgets.charts.overview import (
-    SCHEMA,
     clean_rows,
     overview,
     overview_spec,
-    picture_png,
 )
+from tpwidgets.charts.picture import SCHEMA, picture_png
 from tpwidgets.charts.pricing import PRICES
 from tpwidgets.cost.price import Price
 from tpwidgets.live.layout import board_charts

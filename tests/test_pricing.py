@@ -9,7 +9,8 @@ import pytest
 import vl_convert
 from drawn import FAILED, VL, point, told
 
-from tpwidgets.charts.overview import clean_rows, overview_spec, picture_png
+from tpwidgets.charts.overview import clean_rows, overview_spec
+from tpwidgets.charts.picture import picture_png
 from tpwidgets.charts.pricing import LOOKS, PRICES, price_params
 from tpwidgets.cost.breakeven import BreakEven, break_even
 from tpwidgets.cost.price import Price, own_cost, usd_per_1m_output

@@ -11,7 +11,8 @@ import pytest
 from real_model import MODEL
 
 import tpwidgets as tp
-from tpwidgets.charts.overview import overview_spec, picture_png
+from tpwidgets.charts.overview import overview_spec
+from tpwidgets.charts.picture import picture_png
 
 pytestmark = pytest.mark.model
 

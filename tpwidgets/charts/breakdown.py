@@ -14,18 +14,16 @@ from .layers import (
     LEVEL,
     LEVEL_NAMED,
     ORANGE,
-    PRINT,
-    VIEW,
     Spec,
     number,
-    params,
     pick,
     state_index,
     texts,
     x_title,
     y_axis,
 )
-from .overview import COLUMNS, SCHEMA, as_altair, clean_rows
+from .overview import COLUMNS, clean_rows
+from .picture import as_altair, printed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -83,20 +81,11 @@ def breakdown_spec(
     shown = [part for part, column in _COLUMN.items() if any(row.get(column) for row in rows)]
     legend = {"orient": "bottom", "direction": "vertical", "offset": 12}
     values = {
-        **VIEW, "rows": int(told(rows)), "hint": _HINT if rows else "nothing measured",
+        "rows": int(told(rows)), "hint": _HINT if rows else "nothing measured",
         "open": are_open(rows),
     }  # fmt: skip
-    spec: Spec = {
-        "$schema": SCHEMA,
-        "description": _DESCRIPTION,
-        "data": {"name": "points", "values": rows},
-        "params": params(values),
-        "width": 420,
-        "background": "white",
-        "padding": 12,
-        "config": PRINT,
-        **_view(260, shown or list(TTFT_PARTS), legend if told(rows) else None),
-    }
+    view = _view(260, shown or list(TTFT_PARTS), legend if told(rows) else None)
+    spec = printed(_DESCRIPTION, "points", rows, values, width=420, **view)
     marks = {
         "Grey, with a square: limited by the client.": "client_limited",
         "Diamond: still running.": "provisional",

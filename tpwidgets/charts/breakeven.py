@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ..cost.breakeven import BreakEven
 from ..cost.price import MILLION
 from ..words import thousands
-from .layers import BLUE, ORANGE, PRINT, VIEW, Spec, params, texts, y_axis
-from .overview import SCHEMA, as_altair
+from .layers import BLUE, ORANGE, Spec, texts, y_axis
+from .picture import as_altair, printed
 
 if TYPE_CHECKING:
     import altair as alt
@@ -76,27 +76,16 @@ def break_even_spec(found: BreakEven) -> Spec:
             "encoding": {"x": x, "y": {"value": 8}, "text": {"field": "text"}},
         },
     ]
-    return {
-        "$schema": SCHEMA,
-        "description": "USD a day of own hardware, in steps, and of an API, in proportion, against "
+    told = [line for said in (found.answer, *assumed) for line in textwrap.wrap(said, _LETTERS)]
+    return printed(
+        "USD a day of own hardware, in steps, and of an API, in proportion, against "
         "output tokens a day.",
-        "data": {"name": "costs", "values": rows},
-        "params": params({**VIEW, "rows": len(rows), "hint": hint}),
-        "width": _WIDTH,
-        "height": _HEIGHT,
-        "background": "white",
-        "padding": 12,
-        "config": PRINT,
-        "title": {
-            "text": "Own hardware against an API",
-            "subtitle": [
-                line for said in (found.answer, *assumed)
-                for line in textwrap.wrap(said, _LETTERS)
-            ],
-            "offset": 26,
-        },
-        "layer": layers + texts("$ a day", "hint"),
-    }  # fmt: skip
+        "costs", rows, {"hint": hint},
+        width=_WIDTH,
+        height=_HEIGHT,
+        title={"text": "Own hardware against an API", "subtitle": told, "offset": 26},
+        layer=layers + texts("$ a day", "hint"),
+    )  # fmt: skip
 
 
 def _lines(found: BreakEven) -> list[dict[str, Any]]:

@@ -12,18 +12,16 @@ from ..words import are_open, is_whole, level
 from .layers import (
     GREY,
     LEVEL_NAMED,
-    PRINT,
-    VIEW,
     Spec,
     number,
-    params,
     pick,
     state_index,
     state_told,
     texts,
     y_axis,
 )
-from .overview import SCHEMA, as_altair, clean_rows
+from .overview import clean_rows
+from .picture import as_altair, printed
 from .pricing import LOOKS, PER
 
 if TYPE_CHECKING:
@@ -113,20 +111,15 @@ def cost_chart_spec(
     log = bool(costs) and min(costs) > 0 and max(costs) > _LINEAR * min(costs)
     axis = "rate" if are_open(rows) else "concurrency"
     x = _wait(waiting) if by_wait else _levels(rows, axis)
-    spec: Spec = {
-        "$schema": SCHEMA,
-        "description": f"{heading} against {_LATENCY[waiting] if by_wait else axis}, "
+    spec = printed(
+        f"{heading} against {_LATENCY[waiting] if by_wait else axis}, "
         "a line per price, with 95 % intervals where there are any.",
-        "data": {"name": "cost", "values": rows},
-        "params": params({**VIEW, "rows": len(drawn), "hint": hint}),
-        "width": _WIDTH,
-        "height": _HEIGHT,
-        "background": "white",
-        "padding": 12,
-        "config": PRINT,
-        "transform": _fields(column, waiting, by_wait),
-        "layer": _layers(x, looks, waiting if by_wait else None, log) + texts(heading, "hint"),
-    }
+        "cost", rows, {"rows": len(drawn), "hint": hint},
+        width=_WIDTH,
+        height=_HEIGHT,
+        transform=_fields(column, waiting, by_wait),
+        layer=_layers(x, looks, waiting if by_wait else None, log) + texts(heading, "hint"),
+    )  # fmt: skip
     if title or rows:
         said = _explain(rows, column, waiting if by_wait else None, log)
         spec["title"] = {"text": title or "Cost", "subtitle": said, "offset": 26}

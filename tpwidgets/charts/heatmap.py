@@ -20,8 +20,8 @@ from ..words import (
     percent,
     usd,
 )
-from .layers import GREY, PRINT, VIEW, Spec, number, params, pick, state_index, state_told
-from .overview import SCHEMA, as_altair
+from .layers import GREY, Spec, number, pick, state_index, state_told
+from .picture import as_altair, printed
 from .pricing import LOOKS
 
 if TYPE_CHECKING:
@@ -122,16 +122,14 @@ def heatmap_spec(
     mark = {"field": "shape", "type": "nominal", "scale": None, "legend": None}
     empty: Spec = {"type": "rect", "fill": "transparent", "stroke": GREY, "strokeDash": [3, 3]}
     corner: Spec = {"type": "point", "size": 46, "xOffset": 28, "yOffset": -13, "opacity": 1}
-    return {
-        "$schema": SCHEMA,
-        "description": f"{_named(value)} over {_named(right)} and {_named(up)}, as a heat map.",
-        "data": {"name": "cells", "values": cells},
-        "params": params({**VIEW, "rows": len(cells)}),
-        "transform": [*_looks(value, axes)],
-        "width": {"step": _CELL_W},
-        "height": {"step": _CELL_H},
-        "encoding": {"x": x, "y": y, "tooltip": tooltip},
-        "layer": [
+    return printed(
+        f"{_named(value)} over {_named(right)} and {_named(up)}, as a heat map.",
+        "cells", cells, {},
+        transform=_looks(value, axes),
+        width={"step": _CELL_W},
+        height={"step": _CELL_H},
+        encoding={"x": x, "y": y, "tooltip": tooltip},
+        layer=[
             {
                 "mark": {"type": "rect", "stroke": "white", "strokeWidth": 2},
                 "transform": known, "encoding": {"color": colour},
@@ -147,11 +145,8 @@ def heatmap_spec(
                 "encoding": {"shape": mark, "stroke": ink},
             },
         ],
-        "title": _title(title, value, cells),
-        "background": "white",
-        "padding": 12,
-        "config": PRINT,
-    }  # fmt: skip
+        title=_title(title, value, cells),
+    )  # fmt: skip
 
 
 def curves_spec(rows: Sequence[Row], axes: Axes, value: str, title: str = "") -> Spec:
@@ -203,21 +198,16 @@ def curves_spec(rows: Sequence[Row], axes: Axes, value: str, title: str = "") ->
         {"mark": {"type": "point", "size": 48, "strokeWidth": 1.75, "opacity": 1},
          "encoding": point},
     ]  # fmt: skip
-    return {
-        "$schema": SCHEMA,
-        "description": f"{_named(value)} against {_named(right)}, a line for each {_named(up)}.",
-        "data": {"name": "points", "values": drawn},
-        "params": params({**VIEW, "rows": len(drawn)}),
-        "transform": [*_looks(value, axes)],
-        "width": _WIDTH,
-        "height": _HEIGHT,
-        "encoding": {"x": x},
-        "layer": layers,
-        "title": _title(title, value, drawn, 2 * _LETTERS),
-        "background": "white",
-        "padding": 12,
-        "config": PRINT,
-    }
+    return printed(
+        f"{_named(value)} against {_named(right)}, a line for each {_named(up)}.",
+        "points", drawn, {},
+        transform=_looks(value, axes),
+        width=_WIDTH,
+        height=_HEIGHT,
+        encoding={"x": x},
+        layer=layers,
+        title=_title(title, value, drawn, 2 * _LETTERS),
+    )  # fmt: skip
 
 
 _OFFERED = {

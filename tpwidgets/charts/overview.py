@@ -4,10 +4,8 @@ The specifications are plain dicts, since importing Altair takes two seconds tha
 shouldn't wait for; `overview` hands the same specifications out as an Altair chart.
 """
 
-import base64
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from ..words import are_open, are_whole, level
@@ -16,15 +14,14 @@ from .layers import (
     BLUE,
     ORANGE,
     P50_P95,
-    PRINT,
     TITLE_Y,
     VIEW,
     Spec,
     calculate,
     chart_view,
     limit_lines,
-    params,
 )
+from .picture import as_altair, printed
 from .pricing import cost_curve, price_params, prices_told
 
 if TYPE_CHECKING:
@@ -36,7 +33,6 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-SCHEMA = "https://vega.github.io/schema/vega-lite/v6.4.1.json"
 
 COLUMNS = (
     "run", "current", "concurrency", "rate", "n", "n_failed", "error_rate", "window_s",
@@ -130,44 +126,6 @@ def overview(
     return chart
 
 
-def as_altair(spec: Spec, kind: str, said: str) -> Any:
-    """Return a specification as an Altair chart that shows itself without a network.
-
-    Parameters
-    ----------
-    spec
-        A whole specification, its data within.
-    kind
-        The name of Altair's class for it.
-    said
-        What a host that shows no pictures shows.
-    """
-    from altair.utils.schemapi import debug_mode
-
-    with debug_mode(False):  # five seconds of checking each part; Altair checks it when drawing
-        return _offline(kind, said).from_dict(spec, validate=False)
-
-
-@cache
-def _offline(kind: str, said: str) -> Any:
-    """Make the class of such charts; here, since Altair takes seconds to import."""
-    import altair as alt
-
-    class Offline(getattr(alt, kind)):  # type: ignore[misc]
-        def _repr_mimebundle_(self, *args: Any, **kwargs: Any) -> Any:
-            if alt.renderers.active not in ("default", "html"):
-                return super()._repr_mimebundle_(*args, **kwargs)
-            spec = self.to_dict()
-            return {
-                # JupyterLab draws this one by itself, tooltips included; it knows no v6 yet
-                "application/vnd.vegalite.v5+json": spec,
-                "image/png": base64.b64encode(picture_png(spec)).decode(),
-                "text/plain": said,
-            }
-
-    return Offline
-
-
 def overview_spec(
     points: "Iterable[Mapping[str, Any]] | pd.DataFrame",
     price: "Price | Iterable[Price] | None" = None,
@@ -184,7 +142,7 @@ def overview_spec(
     ends = {1, max(row["level"] for row in fit)} if fit else set()
     levels = sorted({level(row) for row in alike if level(row)} | ends)
     state = {
-        "rows": len(rows), "hint": "nothing measured", "levels": levels or VIEW["levels"],
+        "hint": "nothing measured", "levels": levels or VIEW["levels"],
         "whole": are_whole(rows), "open": open_loop, **limit_params(limits or {}),
     }  # fmt: skip
     width, prices = 270, price_params(price)
@@ -193,34 +151,21 @@ def overview_spec(
         chart["view"] | {"width": width}
         for chart in (_ttft(300, width), _system_tps(122), _user_tps(122), costs)
     )
-    spec: Spec = {
-        "$schema": SCHEMA,
-        "description": "Time to first token, throughput and cost against the level: "
+    spec = printed(
+        "Time to first token, throughput and cost against the level: "
         + ("requests per second." if open_loop else "concurrency.")
         + (f" Grey and dashed: {SAID}." if fit else ""),
-        "data": {"name": "points", "values": rows},
-        "datasets": {NAME: fit},
-        "params": params({**VIEW, **state, **prices}),
+        "points", rows, {**state, **prices},
+        datasets={NAME: fit},
         # Flush, so that the two plots are together as tall as their neighbours.
-        "hconcat": [ttft, {"vconcat": [system, user], "spacing": 56, "bounds": "flush"}, cost],
-        "resolve": {"scale": {"color": "independent", "strokeDash": "independent"}},
-        "spacing": 28,
-        "background": "white",
-        "padding": 12,
-        "config": PRINT,
-    }
+        hconcat=[ttft, {"vconcat": [system, user], "spacing": 56, "bounds": "flush"}, cost],
+        resolve={"scale": {"color": "independent", "strokeDash": "independent"}},
+        spacing=28,
+    )  # fmt: skip
     if title or rows:
         said = _explain(rows, law) + prices_told(price)
         spec["title"] = {"text": title or "", "subtitle": said, "offset": 16}
     return spec
-
-
-def picture_png(chart: Any, scale: float = 2) -> bytes:
-    """Draw an Altair chart, or a specification, as a PNG, without a browser or a network."""
-    import vl_convert
-
-    spec = chart if isinstance(chart, dict) else chart.to_dict()
-    return vl_convert.vegalite_to_png(spec, scale=scale)
 
 
 def _explain(rows: Sequence[Row], law: "Scaling | None" = None) -> list[str]:

@@ -2,7 +2,8 @@
 
 from ..charts.breakdown import breakdown_chart
 from ..charts.layers import CONFIG, VIEW, Y_WIDTH, Spec, params
-from ..charts.overview import LIMITS, SCHEMA, curves
+from ..charts.overview import LIMITS, curves
+from ..charts.picture import SCHEMA
 from ..charts.pricing import LOOKS, MOST, PRICES
 from ..charts.timeline import timeline_chart
 from ..charts.weighing import weighing_charts

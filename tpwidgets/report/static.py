@@ -46,7 +46,7 @@ def result_bundle(run: "Run", given: "Price | None" = None) -> dict[str, str]:
 
 
 def _picture(spec: dict[str, Any], alt: str) -> str:
-    from ..charts.overview import picture_png
+    from ..charts.picture import picture_png
 
     png = base64.b64encode(picture_png(spec, scale=1.5)).decode()
     return (
