@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING, Any
 from ..cost.breakeven import BreakEven
 from ..cost.price import MILLION
 from ..words import thousands
-from .layers import BLUE, ORANGE, Spec, texts, y_axis
+from .layers import GREY, Spec, texts, y_axis
+from .lines import in_looks
 from .picture import as_altair, printed
+from .pricing import LOOKS
 
 if TYPE_CHECKING:
     import altair as alt
 
 _HEIGHT, _WIDTH, _LETTERS = 260, 480, 92
-_STEPS = 40
+STEPS = 40
 """So many systems are drawn at most."""
+BEYOND = 4
+"""So many times as far as they cross, or as is asked about, both are drawn."""
 _OWN, _API = "own hardware", "API"
 
 
@@ -46,18 +50,8 @@ def break_even_spec(found: BreakEven) -> Spec:
         "axis": y_axis(_HEIGHT, "hint", money=True),
         "scale": {"zero": True, "nice": 5},
     }
-    looks = {"color": [BLUE, ORANGE], "strokeDash": [[1, 0], [5, 3]]}
     legend = {"title": None, "orient": "bottom", "symbolType": "stroke", "offset": 12}
-    by_who = {
-        channel: {
-            "field": "who",
-            "type": "nominal",
-            "scale": {"domain": [_OWN, _API], "range": of_each},
-            "legend": legend,
-        }
-        for channel, of_each in looks.items()
-    }
-    mark_data = {"data": {"values": marks}}
+    by_who = in_looks("who", dict(zip((_OWN, _API), LOOKS, strict=False)), legend)
     assumed = [f"{who}: {price.label}; {price.assumption}" for who, price in
                ((_OWN, found.own), (_API, found.api))]  # fmt: skip
     layers: list[Spec] = [
@@ -65,16 +59,7 @@ def break_even_spec(found: BreakEven) -> Spec:
             "mark": {"type": "line", "strokeWidth": 2},
             "encoding": {"x": x, "y": y, **by_who, "order": {"field": "order"}},
         },
-        {
-            **mark_data,
-            "mark": {"type": "rule", "strokeDash": [2, 3], "color": "#6b7280"},
-            "encoding": {"x": x},
-        },
-        {
-            **mark_data,
-            "mark": {"type": "text", "align": "left", "dx": 5, "color": "#374151"},
-            "encoding": {"x": x, "y": {"value": 8}, "text": {"field": "text"}},
-        },
+        *mark_layers(x, _HEIGHT, {"data": {"values": marks}}, []),
     ]
     told = [line for said in (found.answer, *assumed) for line in textwrap.wrap(said, _LETTERS)]
     return printed(
@@ -95,7 +80,10 @@ def _lines(found: BreakEven) -> list[dict[str, Any]]:
         return []
     most, each = best["most_output_tokens_per_day"], best["own_usd_per_day"]
     api_usd = (found.first or best)["api_usd_per_1m_output_tokens"]
-    end = 1.2 * min(max(most, found.tokens_per_day or 0.0), _STEPS * most)
+    end = 1.2 * min(max(most, found.tokens_per_day or 0.0), STEPS * most)
+    if found.first is not None:  # what lies far beyond the crossing would hide it
+        crossing = found.first["from_output_tokens_per_day"]
+        end = min(end, BEYOND * max(crossing, found.tokens_per_day or 0.0))
     steps = range(1, ceil(end / most) + 1)
     own = [
         (tokens, step * each)
@@ -112,10 +100,47 @@ def _lines(found: BreakEven) -> list[dict[str, Any]]:
 
 def _marks(found: BreakEven) -> list[dict[str, Any]]:
     """Make the upright lines: where both cost the same, and the volume asked about."""
-    marks = []
+    marks = {}
     if found.first is not None:
         volume = found.first["from_output_tokens_per_day"]
-        marks.append({"tokens": volume, "text": f"{thousands(round(volume))}"})
+        marks[volume] = thousands(round(volume))
     if found.tokens_per_day is not None:
-        marks.append({"tokens": found.tokens_per_day, "text": "asked about"})
-    return marks
+        marks[found.tokens_per_day] = "asked about"
+    end = max((row["tokens"] for row in _lines(found)), default=0.0)
+    return [
+        {"tokens": tokens, "told": marks[tokens], "row": row, "end": end}
+        for row, tokens in enumerate(sorted(marks))
+        if tokens <= end
+    ]
+
+
+def mark_layers(x: Spec, height: int, of: Spec, transform: list[Spec]) -> list[Spec]:
+    """Draw upright lines and name them.
+
+    Parameters
+    ----------
+    x
+        The horizontal encoding.
+    height
+        The plot's, in pixels.
+    of
+        Where the rows are from; nothing where it is the chart's data.
+    transform
+        Makes of them ``tokens``, ``told``, ``end`` (where the axis ends) and ``row``: which line it
+        is, from the left. Each begins below the words of that before it.
+    """
+    late = "datum.tokens > 0.5 * datum.end"
+    rule: Spec = {"type": "rule", "strokeDash": [2, 3], "color": GREY}
+    inwards = {"align": {"expr": f"{late} ? 'right' : 'left'"}, "dx": {"expr": f"{late} ? -5 : 5"}}
+    text: Spec = {"type": "text", "style": "hint", "fontSize": 11} | inwards
+    places = {"top": "16 * datum.row", "at": "16 * datum.row + 8"}
+    rows = [*transform, *({"calculate": where, "as": name} for name, where in places.items())]
+
+    def at(field: str) -> Spec:
+        return {"field": field, "type": "quantitative", "scale": None}
+
+    encodings = (
+        (rule, {"x": x, "y": at("top"), "y2": {"value": height}}),
+        (text, {"x": x, "y": at("at"), "text": {"field": "told"}}),
+    )
+    return [of | {"mark": mark, "transform": rows, "encoding": e} for mark, e in encodings]

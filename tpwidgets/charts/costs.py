@@ -20,6 +20,7 @@ from .layers import (
     texts,
     y_axis,
 )
+from .lines import front, in_looks, through_points
 from .overview import clean_rows
 from .picture import as_altair, printed
 from .pricing import LOOKS, PER
@@ -166,59 +167,14 @@ def _layers(
     if len(looks) > 1:
         legend = {"title": None, "orient": "bottom", "direction": "vertical", "columns": 1,
                   "symbolType": "stroke", "labelLimit": _WIDTH, "offset": 12}  # fmt: skip
-    by_price = {
-        channel: {
-            "field": "price",
-            "type": "nominal",
-            "scale": {"domain": list(looks), "range": [look[i] for look in looks.values()]},
-            "legend": legend,
-        }
-        for i, channel in enumerate(("color", "strokeDash"))
-    }
-    bar: Spec = {"type": "rule", "strokeWidth": 1.5, "opacity": 0.6}
-    interval = {"y": y | {"field": "lo"}, "y2": {"field": "hi"}, "stroke": _literal("ink")}
-    point = {
-        "y": y,
-        "stroke": _literal("ink"),
-        "fill": _literal("inside"),
-        "shape": _literal("shape"),
-        "tooltip": tooltip,
-    }
-    valid = [{"filter": "isValid(datum.v)"}]
-    layers: list[Spec] = [
-        {"mark": bar, "encoding": interval},
-        {
-            "mark": {"type": "line", "strokeWidth": 2},
-            "encoding": {"y": y, **by_price, "order": {"field": "level"}},
-        },
-        {
-            "mark": {"type": "point", "size": 48, "strokeWidth": 1.75, "opacity": 1},
-            "transform": valid,
-            "encoding": point,
-        },
-    ]
+    line = in_looks("price", looks, legend) | {"order": {"field": "level"}}
+    layers = through_points(y, line, tooltip)
     if waiting:
-        ring: Spec = {"type": "point", "shape": "circle", "size": 190, "strokeWidth": 1.5}
-        label: Spec = {"type": "text", "dy": -15, "fontSize": 11, "color": "#374151"}
-        layers += [
-            {
-                "mark": ring | {"opacity": 1},
-                "transform": [{"filter": "isValid(datum.v) && datum.pareto"}],
-                "encoding": {"y": y, "stroke": _literal("ink")},
-            },
-            {
-                "mark": label,
-                "transform": [{"filter": "isValid(datum.v) && isValid(datum.number)"}],
-                "encoding": {"y": y, "text": {"field": "number"}},
-            },
-        ]
+        numbered = "isValid(datum.v) && isValid(datum.number)"
+        layers += front(y, "isValid(datum.v) && datum.pareto", numbered, {"field": "number"})
     for layer in layers:
         layer["encoding"]["x"] = x
     return layers
-
-
-def _literal(field: str) -> Spec:
-    return {"field": field, "type": "nominal", "scale": None, "legend": None}
 
 
 def _levels(rows: Sequence[Mapping[str, Any]], axis: str) -> Spec:
@@ -255,14 +211,14 @@ def _explain(
         lines += textwrap.wrap("; ".join([*of, row["assumption"]]), _LETTERS)
     bounded = any(row.get(f"{column}_lo") is not None for row in rows)
     by_wait = waiting is not None
-    front = by_wait and any(row.get("pareto") for row in rows)
+    ringed = by_wait and any(row.get("pareto") for row in rows)
     firm = f"{(waiting or '').removesuffix('_ms')}_firm"
     marks = {
         "Cost is on a logarithmic scale.": log,
         "Bars: 95 % intervals.": bounded,
         f"Numbers: {'requests/s' if are_open(rows) else 'concurrency'}.": by_wait and bool(rows),
         "Ringed: no other costs less, starts sooner or streams faster without being worse in "
-        "another of these.": front,
+        "another of these.": ringed,
         "Hollow: too few requests to be firm.": any(row.get(firm) is False for row in rows),
         "Diamond: still running.": any(row.get("provisional") for row in rows),
         "Grey square: limited by the client.": any(row.get("client_limited") for row in rows),

@@ -7,7 +7,7 @@ from math import isfinite
 from typing import Any
 
 from ..metrics.scaling import Scaling
-from .layers import GREY, TITLE_Y, Spec
+from .layers import GREY, Spec
 
 NAME = "fit"
 """The dataset's name."""
@@ -32,8 +32,8 @@ def fitted_rows(law: Scaling) -> list[dict[str, Any]]:
     return rows
 
 
-def fitted_layers() -> list[Spec]:
-    """Build the layers that draw such rows."""
+def fitted_layers(height: int) -> list[Spec]:
+    """Build the layers that draw such rows; `height` is the plot's, in pixels."""
     x = {"field": "level", "type": "quantitative"}
     y = {"field": "v", "type": "quantitative"}
     curve = [{"filter": "datum.part !== 'knee'"}]
@@ -60,7 +60,7 @@ def fitted_layers() -> list[Spec]:
     rule: Spec = {
         "mark": {"type": "rule", "color": GREY, "strokeDash": [1, 3], "strokeWidth": 1.5},
         "transform": knee,
-        "encoding": {"x": x},
+        "encoding": {"x": x, "y": {"value": 0}, "y2": {"value": height - 20}},
     }
     # left of the line, where throughput is below, but for a knee far left
     left = "log(datum.level / levels[0]) > 0.35 * log(levels[length(levels) - 1] / levels[0])"
@@ -77,7 +77,8 @@ def fitted_layers() -> list[Spec]:
         "mark": {"type": "text", "text": f"- - {SAID}", "style": "hint", "fontSize": 11}
         | {"align": "right"},
         "transform": [{"aggregate": [{"op": "count", "as": "n"}]}, {"filter": "datum.n > 0"}],
-        "encoding": {"x": {"value": "width"}, "y": {"value": TITLE_Y}},
+        # where a curve that rises leaves room
+        "encoding": {"x": {"value": "width"}, "y": {"value": height - 9}},
     }
     return [{"data": {"name": NAME}} | layer for layer in (band, line, rule, name, said)]
 

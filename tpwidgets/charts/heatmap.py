@@ -21,6 +21,7 @@ from ..words import (
     usd,
 )
 from .layers import GREY, Spec, number, pick, state_index, state_told
+from .lines import in_looks, literal, through_points
 from .picture import as_altair, printed
 from .pricing import LOOKS
 
@@ -118,8 +119,7 @@ def heatmap_spec(
     }  # fmt: skip
     known, unknown = ([{"filter": f"{no}isValid(datum.v)"}] for no in ("", "!"))
     tooltip = [{"field": f"tell {name}", "type": "nominal", "title": name} for name in _TELL]
-    ink = {"field": "ink", "type": "nominal", "scale": None, "legend": None}
-    mark = {"field": "shape", "type": "nominal", "scale": None, "legend": None}
+    ink, mark = literal("ink"), literal("shape")
     empty: Spec = {"type": "rect", "fill": "transparent", "stroke": GREY, "strokeDash": [3, 3]}
     corner: Spec = {"type": "point", "size": 46, "xOffset": 28, "yOffset": -13, "opacity": 1}
     return printed(
@@ -175,29 +175,8 @@ def curves_spec(rows: Sequence[Row], axes: Axes, value: str, title: str = "") ->
         "axis": {"title": None, "domain": False, "ticks": False, "format": ",.3~r"},
     }  # fmt: skip
     legend = {"title": _named(up), "symbolType": "stroke"}
-    by_line = {
-        channel: {
-            "field": "line", "type": "nominal", "legend": legend,
-            "scale": {"domain": names, "range": [look[i] for look in looks]},
-        }
-        for i, channel in enumerate(("color", "strokeDash"))
-    }  # fmt: skip
-    plain = {"type": "nominal", "scale": None, "legend": None}
     tooltip = [{"field": f"tell {name}", "type": "nominal", "title": name} for name in _TELL]
-    point = {
-        "y": y, "shape": plain | {"field": "shape"}, "stroke": plain | {"field": "rim"},
-        "fill": plain | {"field": "inside"}, "tooltip": tooltip,
-    }  # fmt: skip
-    bar = {"y": y | {"field": "lo"}, "y2": {"field": "hi"}, "stroke": plain | {"field": "rim"}}
-    layers: list[Spec] = [
-        {
-            "mark": {"type": "rule", "strokeWidth": 1.5, "opacity": 0.6},
-            "transform": [{"filter": "isValid(datum.lo) && isValid(datum.hi)"}], "encoding": bar,
-        },
-        {"mark": {"type": "line", "strokeWidth": 2}, "encoding": {"y": y, **by_line}},
-        {"mark": {"type": "point", "size": 48, "strokeWidth": 1.75, "opacity": 1},
-         "encoding": point},
-    ]  # fmt: skip
+    by_line = in_looks("line", dict(zip(names, looks, strict=True)), legend)
     return printed(
         f"{_named(value)} against {_named(right)}, a line for each {_named(up)}.",
         "points", drawn, {},
@@ -205,7 +184,7 @@ def curves_spec(rows: Sequence[Row], axes: Axes, value: str, title: str = "") ->
         width=_WIDTH,
         height=_HEIGHT,
         encoding={"x": x},
-        layer=layers,
+        layer=through_points(y, by_line, tooltip, "rim"),
         title=_title(title, value, drawn, 2 * _LETTERS),
     )  # fmt: skip
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..words import PERCENTILES
-
-Spec = dict[str, Any]
+from .lines import Spec as Spec
+from .lines import in_looks, literal
 
 # Both hues keep 3:1 against white and against JupyterLab's dark grey, and stay apart for every
 # common colour blindness; dash and shape say the same again.
@@ -149,12 +149,12 @@ def _bands(y: Spec) -> list[Spec]:
         "y2": {"field": "band_hi"},
         "detail": _RUN,
     }
-    tone = _literal("tone")
+    tone = literal("tone")
     return [
         {"mark": "area", "encoding": interval | {"fill": tone, "fillOpacity": _faint(0.16, 0.07)}},
         {
             "mark": {"type": "rule", "strokeWidth": 1.5},
-            "encoding": interval | {"stroke": _literal("ink"), "strokeOpacity": _faint(0.6, 0.3)},
+            "encoding": interval | {"stroke": literal("ink"), "strokeOpacity": _faint(0.6, 0.3)},
         },
     ]
 
@@ -169,13 +169,7 @@ def _line(y: Spec, looks: Mapping[str, tuple[str, list[int]]] | None, legend: Sp
     if looks is None:
         return {"mark": {"type": "line", "color": BLUE}, "encoding": encoding}
     shown = {"title": None, "symbolType": "stroke", "symbolOpacity": 1}
-    for i, channel in enumerate(("color", "strokeDash")):
-        encoding[channel] = {
-            "field": "series",
-            "type": "nominal",
-            "scale": {"domain": list(looks), "range": [look[i] for look in looks.values()]},
-            "legend": legend and legend | shown,
-        }
+    encoding |= in_looks("series", looks, legend and legend | shown)
     return {"mark": "line", "encoding": encoding}
 
 
@@ -183,9 +177,9 @@ def _points(y: Spec, height: int) -> list[Spec]:
     tooltip = [{"field": f"tell {name}", "type": "nominal", "title": name} for name in _TELL]
     disc = {
         "y": y,
-        "stroke": _literal("ink"),
-        "fill": _literal("inside"),
-        "shape": _literal("shape"),
+        "stroke": literal("ink"),
+        "fill": literal("inside"),
+        "shape": literal("shape"),
         "size": _faint(48, 34),
         # A pale disc has no rim: the two would add up to a darker ring.
         "strokeOpacity": _faint(1, 0.55, 0),
@@ -288,10 +282,6 @@ def x_title(height: int) -> list[Spec]:
     mark = {"type": "text", "text": name, "style": "hint", "fontSize": 11, "baseline": "top"}
     place = {"x": {"value": "width"}, "y": {"value": height + 22}}
     return [{"data": {"values": [{}]}, "mark": mark | {"align": "right"}, "encoding": place}]
-
-
-def _literal(field: str) -> Spec:
-    return {"field": field, "type": "nominal", "scale": None, "legend": None}
 
 
 def _faint(now: float, earlier: float, earlier_disc: float | None = None) -> Spec:

@@ -243,7 +243,7 @@ def _system_tps(height: int) -> Spec:
         "description": "Output tokens (where answers come whole: items) per second of the whole "
         "system against the level, with 95 % intervals. A curve that is grey and dashed, where "
         f"there is one, is {SAID}; its knee is named.",
-        "view": chart_view(title, height, fields, x_labels=False, below=fitted_layers()),
+        "view": chart_view(title, height, fields, x_labels=False, below=fitted_layers(height)),
     }
 
 

@@ -6,8 +6,8 @@ run alone.
 """
 
 import json
-from typing import Any
 
+from .breakeven import BEYOND, STEPS, mark_layers
 from .layers import (
     ALIKE,
     GREY,
@@ -21,6 +21,7 @@ from .layers import (
     texts,
     y_axis,
 )
+from .lines import front, in_looks, through_points
 from .pricing import LOOKS, MOST, PRICED_HINT, UNIT, USD, USD_HI, USD_LO, priced
 
 _FRONT = (
@@ -28,8 +29,6 @@ _FRONT = (
     "being worse in another of these"
 )
 _SHORT = "datum.value ? format(datum.value, '~s') : '0'"
-_STEPS = 40
-"""So many systems are drawn at most."""
 _TONES = json.dumps([tone for tone, _ in LOOKS[:MOST]])
 _OWN_RUN = [
     {"filter": f"datum.current !== false && !datum.own_cost && {ALIKE}"},
@@ -60,36 +59,14 @@ def _against_waiting(height: int) -> Spec:
                  "tickCount": 6, "title": None},
     }  # fmt: skip
     y = _dollars(height, hint)
-    line: Spec = {"type": "line", "strokeWidth": 2}
-    point: Spec = {"type": "point", "size": 48, "strokeWidth": 1.75, "opacity": 1}
-    ring: Spec = {"type": "point", "shape": "circle", "size": 190, "strokeWidth": 1.5}
-    label: Spec = {"type": "text", "dy": -15, "fontSize": 11, "style": "hint"}
-    stroke = _literal("ink")
-    layers: list[Spec] = [
-        {
-            "mark": {"type": "rule", "strokeWidth": 1.5, "opacity": 0.6},
-            "transform": [{"filter": "isValid(datum.lo) && isValid(datum.hi)"}],
-            "encoding": {"y": y | {"field": "lo"}, "y2": {"field": "hi"}, "stroke": stroke},
-        },
-        {"mark": line, "encoding": {"y": y, **_by_price(), "order": {"field": "level"}}},
-        {
-            "mark": point,
-            "encoding": {"y": y, "stroke": stroke, "fill": _literal("inside"),
-                         "shape": _literal("shape"), "tooltip": tooltip},
-        },
+    line = _by_price() | {"order": {"field": "level"}}
+    level: Spec = {"field": "level", "type": "quantitative", "format": "~g"}
+    layers = [
+        *through_points(y, line, tooltip),
         # room for the numbers below what stands above the chart
-        {"mark": point | {"opacity": 0, "size": 1}, "encoding": {"y": y | {"field": "room"}}},
-        {
-            "mark": ring | {"opacity": 1},
-            "transform": [{"filter": "datum.front"}],
-            "encoding": {"y": y, "stroke": stroke},
-        },
-        {
-            "mark": label,
-            "transform": [{"filter": "datum.usd === datum.top"}],
-            "encoding": {"y": y, "text": {"field": "level", "type": "quantitative",
-                                          "format": "~g"}},
-        },
+        {"mark": {"type": "point", "opacity": 0, "size": 1},
+         "encoding": {"y": y | {"field": "room"}}},
+        *front(y, "datum.front", "datum.usd === datum.top", level),
     ]  # fmt: skip
     for layer in layers:
         layer["encoding"]["x"] = x
@@ -199,10 +176,6 @@ def _break_even(height: int) -> Spec:
     }  # fmt: skip
     y = _dollars(height, hint)
     line: Spec = {"type": "line", "strokeWidth": 2}
-    rule: Spec = {"type": "rule", "strokeDash": [2, 3], "color": GREY}
-    text: Spec = {"type": "text", "style": "hint", "fontSize": 11}
-    late = "datum.tokens > 0.5 * datum.end"
-    inwards = {"align": {"expr": f"{late} ? 'right' : 'left'"}, "dx": {"expr": f"{late} ? -5 : 5"}}
     layers: list[Spec] = []
     for corners in (_OWN, _API):
         encoding = {"x": x, "y": y, **_by_price(), "order": {"field": "corner"}}
@@ -212,18 +185,15 @@ def _break_even(height: int) -> Spec:
         " + (open ? ' requests/s' : ' concurrent')",
         "volume": "'asked about'",
     }
-    for i, (tokens, told) in enumerate(marks.items()):
-        found = _calculate({"tokens": tokens, "told": told})
+    # which is further left
+    rows = {
+        "datum.from": "volume > 0 && volume < datum.from",
+        "volume": "isValid(datum.from) && datum.from <= volume",
+    }
+    for tokens, told in marks.items():
+        found = _calculate({"tokens": tokens, "told": told, "row": f"{rows[tokens]} ? 1 : 0"})
         kept = [*found, {"filter": "datum.tokens > 0 && datum.tokens <= datum.end"}]
-        place = {"x": x, "y": {"value": 8 + 16 * i}, "text": {"field": "told"}}
-        layers += [
-            {
-                "mark": rule,
-                "transform": kept,
-                "encoding": {"x": x, "y": {"value": 16 * i}, "y2": {"value": height}},
-            },
-            {"mark": text | inwards, "transform": kept, "encoding": place},
-        ]
+        layers += mark_layers(x, height, {}, kept)
     return {
         "name": "break_even",
         "card": "break-even",
@@ -300,8 +270,8 @@ def _compared() -> list[Spec]:
         *_calculate(
             {
                 "from": "isValid(datum.least) ? datum.from : null",
-                "end": f"min(1.2 * min(max(datum.best, volume), {_STEPS} * datum.best),"
-                " isValid(datum.least) ? 4 * max(datum.from, volume) : 1e99)",
+                "end": f"min(1.2 * min(max(datum.best, volume), {STEPS} * datum.best),"
+                f" isValid(datum.least) ? {BEYOND} * max(datum.from, volume) : 1e99)",
             }
         ),
     ]
@@ -329,16 +299,8 @@ def _dollars(height: int, hint: str) -> Spec:
     }
 
 
-def _by_price() -> dict[str, Any]:
-    return {
-        channel: {
-            "field": "at",
-            "type": "nominal",
-            "scale": {"domain": list(range(MOST)), "range": [look[i] for look in LOOKS[:MOST]]},
-            "legend": None,
-        }
-        for i, channel in enumerate(("color", "strokeDash"))
-    }
+def _by_price() -> Spec:
+    return in_looks("at", dict(enumerate(LOOKS[:MOST])))
 
 
 def _below(height: int, said: str) -> Spec:
@@ -349,7 +311,3 @@ def _below(height: int, said: str) -> Spec:
         "mark": mark | {"align": "right", "baseline": "top"},
         "encoding": {"x": {"value": "width"}, "y": {"value": height + 22}},
     }
-
-
-def _literal(field: str) -> Spec:
-    return {"field": field, "type": "nominal", "scale": None, "legend": None}
