@@ -60,6 +60,7 @@ def break_even_spec(found: BreakEven) -> Spec:
             "encoding": {"x": x, "y": y, **by_who, "order": {"field": "order"}},
         },
         *mark_layers(x, _HEIGHT, {"data": {"values": marks}}, []),
+        headroom(x, y, []),
     ]
     told = [line for said in (found.answer, *assumed) for line in textwrap.wrap(said, _LETTERS)]
     return printed(
@@ -112,6 +113,16 @@ def _marks(found: BreakEven) -> list[dict[str, Any]]:
         for row, tokens in enumerate(sorted(marks))
         if tokens <= end
     ]
+
+
+def headroom(x: Spec, y: Spec, transform: list[Spec]) -> Spec:
+    """Keep room above the lines, for words; `transform` makes their corners."""
+    above = {"calculate": f"1.15 * datum.{y['field']}", "as": "room"}
+    return {
+        "mark": {"type": "point", "opacity": 0, "size": 1},
+        "transform": [*transform, above],
+        "encoding": {"x": x, "y": y | {"field": "room"}},
+    }
 
 
 def mark_layers(x: Spec, height: int, of: Spec, transform: list[Spec]) -> list[Spec]:

@@ -60,7 +60,7 @@ def fitted_layers(height: int) -> list[Spec]:
     rule: Spec = {
         "mark": {"type": "rule", "color": GREY, "strokeDash": [1, 3], "strokeWidth": 1.5},
         "transform": knee,
-        "encoding": {"x": x, "y": {"value": 0}, "y2": {"value": height - 20}},
+        "encoding": {"x": x, "y": {"value": 28}, "y2": {"value": height}},
     }
     # left of the line, where throughput is below, but for a knee far left
     left = "log(datum.level / levels[0]) > 0.35 * log(levels[length(levels) - 1] / levels[0])"
@@ -74,11 +74,11 @@ def fitted_layers(height: int) -> list[Spec]:
         "encoding": {"x": x, "y": {"value": 6}, "text": {"field": "name"}},
     }
     said: Spec = {
-        "mark": {"type": "text", "text": f"- - {SAID}", "style": "hint", "fontSize": 11}
-        | {"align": "right"},
+        "mark": {"type": "text", "text": f"- - {SAID}", "style": "hint", "fontSize": 10.5}
+        | {"align": "left"},
         "transform": [{"aggregate": [{"op": "count", "as": "n"}]}, {"filter": "datum.n > 0"}],
         # where a curve that rises leaves room
-        "encoding": {"x": {"value": "width"}, "y": {"value": height - 9}},
+        "encoding": {"x": {"value": 4}, "y": {"value": 20}},
     }
     return [{"data": {"name": NAME}} | layer for layer in (band, line, rule, name, said)]
 

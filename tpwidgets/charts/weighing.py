@@ -7,7 +7,7 @@ run alone.
 
 import json
 
-from .breakeven import BEYOND, STEPS, mark_layers
+from .breakeven import BEYOND, STEPS, headroom, mark_layers
 from .layers import (
     ALIKE,
     GREY,
@@ -179,7 +179,9 @@ def _break_even(height: int) -> Spec:
     layers: list[Spec] = []
     for corners in (_OWN, _API):
         encoding = {"x": x, "y": y, **_by_price(), "order": {"field": "corner"}}
-        layers.append({"mark": line, "transform": _calculate_rows(corners), "encoding": encoding})
+        made = _calculate_rows(corners)
+        layers.append({"mark": line, "transform": made, "encoding": encoding})
+        layers.append(headroom(x, y, made))
     marks = {
         "datum.from": "format(datum.from, '.3~s') + ' a day, at ' + format(datum.level, '~g')"
         " + (open ? ' requests/s' : ' concurrent')",
