@@ -86,6 +86,10 @@ def test_where_its_interval_is_too_wide_it_says_nothing() -> None:
     assert str(found) == (
         f"Fitted law, not measured: {found.alone:.1f} tokens/s alone; it says nothing beyond 64."
     )
+    some = fit(point(n, tps) for n, tps in ((1, 40), (2, 79), (4, 159), (8, 280), (16, 493)))
+    drawn = max(p["concurrency"] for p in some.curve() if p["fitted"] is not None)
+    assert 22 < drawn < 24
+    assert str(some).endswith("it says nothing beyond 23.")  # as far as it is drawn, no further
     near = fit(point(n, law(n, 40, 0.03, 0.0001)) for n in (1, 4, 16, 64))
     assert near.says(128)  # the points' own intervals are all there is to doubt
 

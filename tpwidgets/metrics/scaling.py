@@ -9,7 +9,7 @@ squares, none below zero.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import ceil, inf, log, sqrt
 
 import numpy as np
@@ -127,7 +127,9 @@ class Scaling:
             return f"{said}, a peak of about {count(most)} {self.unit} near {at:.0f}."
         value, lo, hi = self.at(2 * self.highest)
         if not self.says(2 * self.highest):
-            return f"{said}; it says nothing beyond {self.highest}."
+            beyond = np.linspace(self.highest, 2 * self.highest, 50).tolist()
+            end = next((there for there, at in pairwise(beyond) if not self.says(at)), beyond[-1])
+            return f"{said}; it says nothing beyond {end:.0f}."
         between = f"between {count(lo)} and {count(hi)}"
         return f"{said}; {count(value)} ({between}) at {2 * self.highest}."
 
