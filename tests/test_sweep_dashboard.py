@@ -83,9 +83,10 @@ def explorer(ends: Ends, results: list[Any]) -> Iterator[tp.Explorer]:
 
 def drawn(explorer: tp.Explorer) -> str:
     """Wait until the map is drawn; return it."""
-    for thread in threading.enumerate():
-        if thread.name in ("tpwidgets-heatmap", "tpwidgets-sweep"):
-            thread.join(30)
+    for name in ("tpwidgets-sweep", "tpwidgets-heatmap"):  # a sweep that ends has its map drawn
+        for thread in threading.enumerate():
+            if thread.name == name:
+                thread.join(30)
     return str(part(explorer, "sweep-picture").value)
 
 
