@@ -78,7 +78,8 @@ def test_a_search_leaves_a_level_once_it_is_sure_of_it() -> None:
     sweep = Sweep(Load.of("auto-8"), limited=True)
     sweep.next()
     assert sweep.may_leave(point(1, 5, sure=True))
-    assert not sweep.may_leave(point(1, 9, width=0.01, sure=False))
+    assert not sweep.may_leave(point(1, 29, width=0.01, sure=False)), "it may keep them, or not"
+    assert sweep.may_leave(point(1, 30, sure=False))
     assert not sweep.may_leave({**point(1, 5, sure=True), "n": 4}), "users fall into step"
     assert 0 < sweep.fraction(1.0, 5.0) < 0.5
     kept = [point(1, 5, sure=True)]
@@ -86,6 +87,9 @@ def test_a_search_leaves_a_level_once_it_is_sure_of_it() -> None:
         "do": "level", "concurrency": 2, "requests": None, "seconds": None,
     }  # fmt: skip
     assert sweep.next(kept) is None, "2 left no point: asking for it again would be for ever"
+    told = Sweep(Load.of("auto-8", seconds=10, precision=0.1), limited=True)
+    told.next()
+    assert told.may_leave(point(1, 10, sure=False)), "somebody said how long"
 
 
 @pytest.mark.quick

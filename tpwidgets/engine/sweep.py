@@ -16,6 +16,9 @@ _JUDGED_TURNS = 5
 """A search judges a level by so many requests of each user: it takes some until they have fallen
 into step, and wait for each other."""
 
+_DOUBTED_S = 30.0
+"""How long a level is measured that is so near a limit that it is not sure whether it keeps it."""
+
 
 class Sweep:
     """Walks the levels of a load, or searches for them; tells how much is left.
@@ -96,9 +99,10 @@ class Sweep:
         """Tell whether the level under way, of which `point` is what was seen, may be left.
 
         Only an adaptive load asks: there a level ends once its intervals are narrow enough or,
-        where limits are searched for, once it is sure whether it keeps them; at the latest after
-        `Load.MAX_SECONDS` (`PRECISE_SECONDS` where somebody asked for a precision). But not before
-        it has counted `Load.enough` requests; a slow server gets up to six times as long for those.
+        where limits are searched for, once it is sure whether it keeps them (`_DOUBTED_S` at most);
+        at the latest after `Load.MAX_SECONDS` (`PRECISE_SECONDS` where somebody asked for a
+        precision). But not before it has counted `Load.enough` requests; a slow server gets up to
+        six times as long for those.
         Nor while TTFT drifts, for up to `PRECISE_SECONDS`: users of a closed loop fall into step.
         """
         level, load = self.level, self._load
@@ -114,7 +118,8 @@ class Sweep:
         if point.get("drifts") and load.axis == "concurrency" and load.seconds is None:
             return bool(span >= Load.PRECISE_SECONDS)
         if judged:
-            return bool(span >= longest or point["limits_sure"])
+            doubted_s = longest if load.seconds is not None else max(longest, _DOUBTED_S)
+            return bool(span >= doubted_s or point["limits_sure"])
         return bool(span >= longest or precise_enough(point, load.precision or PRECISION))
 
     def remaining_s(self, e2e_s: float, spent_s: float) -> float:
