@@ -78,6 +78,35 @@ def test_no_level_keeps_them() -> None:
     )
 
 
+def test_it_is_not_said_of_what_was_not_measured() -> None:
+    assert answer([judged(4, DOUBTED), judged(16, BROKEN)], limits=LIMITS) == (
+        "No level measured keeps TTFT p95 ≤ 0.5 s, errors ≤ 1 %: at 4 TTFT p95 is 612 ms, "
+        "above 500 ms, as far as 400 requests tell."
+    )
+    nothing = {"limits_hold": None, "limits_sure": None, "limits_note": "no request has a TPOT"}
+    assert answer([judged(1, KEPT) | nothing], limits=LIMITS) == (
+        "Nothing tells whether TTFT p95 ≤ 0.5 s, errors ≤ 1 % are kept: at 1 no request has a TPOT."
+    )
+
+
+def test_a_level_at_which_all_failed_bounds_the_answer() -> None:
+    failed = judged(8, BROKEN) | {
+        "n": 0, "n_failed": 9, "error_rate": 1.0, "output_tps": None, "ttft_p95_ms": None,
+        "limits_note": "100 % of requests failed, more than 1 %",
+    }  # fmt: skip
+    assert answer([judged(2, KEPT), judged(4, KEPT), failed], limits=LIMITS) == (
+        "At 4 concurrent (between 4 and 7): 160 tokens/s, TTFT p95 180 ms, 2 good requests/s; it "
+        "keeps TTFT p95 ≤ 0.5 s, errors ≤ 1 %; at 8 100 % of requests failed, more than 1 %."
+    )
+
+
+def test_an_error_limit_alone_decides() -> None:
+    failing = judged(2, BROKEN) | {"limits_note": "3 % of requests failed, more than 1 %"}
+    said = answer([judged(1, KEPT), failing], limits=Limits.of({"error_rate": 0.01}))
+    assert said.startswith("At 1 concurrent: 40 tokens/s")
+    assert said.endswith("it keeps errors ≤ 1 %; at 2 3 % of requests failed, more than 1 %.")
+
+
 def test_a_level_where_the_client_was_the_limit_says_nothing() -> None:
     limited = judged(32, KEPT) | {"client_limited": True}
     assert answer([judged(16, KEPT), limited], limits=LIMITS).startswith("At 16 concurrent")

@@ -206,3 +206,16 @@ def test_where_requests_fail_already_more_of_them_fail_beyond():
         "At 4 concurrent: 190 tokens/s, TTFT p95 420 ms; beyond 4 more requests fail; "
         "3 % of requests failed at 4; 10 % of requests failed at 8."
     )
+
+
+def test_an_open_loops_queue_that_grows_is_one_step_too_far():
+    rates = [
+        level(round(tps / 10), tps, 400, rate=tps / 100, queue_grows=tps == 1400)
+        for tps in (400, 800, 1400)
+    ]
+    assert answer(rates) == (
+        "At 8 requests/s: 800 tokens/s, TTFT p95 400 ms; beyond 8 requests/s more requests arrive "
+        "than are answered."
+    )
+    alone = rates[2] | {"note": "not a steady state: 14.2 requests/s arrive, 10 are answered"}
+    assert answer([alone]).startswith("No answer: at 14 requests/s, not a steady state: 14.2")

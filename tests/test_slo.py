@@ -4,11 +4,12 @@ from array import array
 from itertools import repeat
 from math import comb
 
+import numpy as np
 import pytest
 
 import tpwidgets as tp
 from tpwidgets.metrics.intervals import share_interval, share_test
-from tpwidgets.metrics.ledger import Ledger
+from tpwidgets.metrics.ledger import Columns, Ledger
 from tpwidgets.metrics.slo import Limits, assess
 from tpwidgets.samples import Sample
 
@@ -23,7 +24,7 @@ def judged(limits: dict[str, float], ttfts: list[float], failed: int = 0) -> dic
     ]
     checked = Limits.of(limits)
     assert checked is not None
-    return assess(checked, Ledger(samples).since(-1.0), failed)
+    return assess(checked, Ledger(samples).since(-1.0), failed, 1.0)
 
 
 def test_kept_and_broken_beyond_doubt() -> None:
@@ -42,6 +43,66 @@ def test_few_requests_leave_doubt() -> None:
     assert (few["limits_hold"], few["limits_sure"]) == (True, False)
     one_late = judged({"ttft_p95_ms": 500}, [*repeat(100.0, 17), 600.0, 600.0])
     assert (one_late["limits_hold"], one_late["limits_sure"]) == (False, False)
+
+
+def waves(rounds: int, users: int, late: float, seed: int) -> Columns:
+    """Users in lock-step: each wave is late as a whole, or not at all."""
+    rng = np.random.default_rng(seed)
+    samples = [
+        Sample(f"{turn}-{user}", user, users, sent_s=float(turn), token_ms=array("d", [ms]))
+        for turn, ms in enumerate(np.where(rng.random(rounds) < late, 900.0, 100.0).tolist())
+        for user in range(users)
+        for ms in [ms + float(rng.uniform(0, 50))]
+    ]
+    for sample in samples:
+        sample.ended_ms = 950.0
+    return Ledger(samples).since(-1.0)
+
+
+@pytest.mark.parametrize("rounds", [5, 10, 20])
+def test_requests_that_share_their_fate_are_few(rounds: int) -> None:
+    """6 % of waves are late: whoever saw none of these is not sure that 95 % of requests keep it."""
+    limits = Limits.of({"ttft_p95_ms": 500})
+    assert limits is not None
+    surely = [
+        assess(limits, waves(rounds, 64, 0.06, seed), 0, 64.0)["limits_sure"] for seed in range(100)
+    ]
+    kept = [
+        assess(limits, waves(rounds, 64, 0.06, seed), 0, 64.0)["limits_hold"] for seed in range(100)
+    ]
+    assert sum(s and k for s, k in zip(surely, kept, strict=True)) <= 8
+
+
+def test_what_no_request_has_is_not_judged() -> None:
+    one = [Sample("a", 0, 1, token_ms=array("d", [100.0]), output_tokens=1)]
+    limits = Limits.of({"ttft_p95_ms": 500, "tpot_p95_ms": 50})
+    assert limits is not None
+    alone = assess(limits, Ledger(one).since(-1.0), 0, 1.0)
+    assert (alone["limits_hold"], alone["limits_sure"]) == (None, None)
+    assert alone["limits_note"] == "no request has a TPOT to be judged by"
+    broken = assess(limits, Ledger(one).since(-1.0), 9, 1.0)
+    assert broken["limits_hold"] is False
+    assert broken["limits_note"] == "90 % of requests failed, more than 1 %"
+    free = Limits.of({"ttft_p95_ms": 500, "error_rate": 1.0})
+    assert free is not None
+    assert assess(free, Ledger([]).since(-1.0), 5, 1.0)["limits_hold"] is None
+
+
+def test_a_growing_queue_keeps_no_limit() -> None:
+    limits = Limits.of({"ttft_p95_ms": 500})
+    assert limits is not None
+    samples = [Sample(str(i), 0, 1, token_ms=array("d", [100.0])) for i in range(90)]
+    grown = assess(limits, Ledger(samples).since(-1.0), 0, 1.0, growing=True)
+    assert (grown["limits_hold"], grown["limits_sure"]) == (False, True)
+    assert grown["limits_note"] == "a queue grows"
+
+
+def test_a_limit_is_written_to_its_last_digit() -> None:
+    limits = Limits.of({"ttft_p95_ms": 1250, "tpot_p50_ms": 12.5})
+    assert limits is not None
+    assert limits.text == "TTFT p95 ≤ 1.25 s, TPOT p50 ≤ 12.5 ms, errors ≤ 1 %"
+    barely = judged({"ttft_p50_ms": 500}, [500.4] * 9)
+    assert barely["limits_note"] == "TTFT p50 is 500.4 ms, above 500 ms"
 
 
 def test_every_limit_counts() -> None:
@@ -78,6 +139,7 @@ def test_failures_are_misses() -> None:
     [
         ({"ttft": 5}, "limit 'ttft' is not known"),
         ({"ttft_p0_ms": 5}, "limit 'ttft_p0_ms' is not known"),
+        ({"ttft_p99.99_ms": 5}, "limit 'ttft_p99.99_ms' is not known"),
         ({"ttft_p95_ms": 0}, "ttft_p95_ms must be a number of ms above 0"),
         ({"ttft_p95_ms": "5"}, "ttft_p95_ms must be a number"),
         ({"ttft_p95_ms": float("nan")}, "ttft_p95_ms must be a number"),

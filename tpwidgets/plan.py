@@ -44,7 +44,7 @@ def answer(
 
     Walks up the levels and stops before the first step in which TTFT (p95, or the median where p95
     has no interval) at least doubles, output_tps gains less than 10 % per doubling of concurrency,
-    or more than 1 % of requests fail. Where answers come whole (embeddings), E2E latency and
+    more than 1 % of requests fail, or an open loop's queue grows. Where answers come whole (embeddings), E2E latency and
     items_per_s take their places. Levels at which the client was the limit (which is said),
     which are still being measured, or at which nothing ended well are left out. Differences within
     the 95 % intervals aren't claimed. Of a ramp it says where to measure (`metrics/ramp.py`).
@@ -57,30 +57,32 @@ def answer(
     if any(map(amid_ramp, usable)):
         said = of_ramp(usable, limits, MIN_GAIN, MAX_ERROR_RATE)
         return "; ".join(said + _left_out(levels)) + "."
-    if limits is not None and limits.latencies:
-        point, said = _within(limits, usable, price)
+    if limits is not None:
+        point, said = _within(limits, levels, price)
         if point is None:
             return f"{said[0]}."
+    elif usable[0].get("queue_grows"):
+        return _why_nothing(usable[:1])
     else:
         best, beyond = _walk(usable, levels)
         point = usable[best]
         said = [_what_it_gives(point, price), *([beyond] if beyond else [])]
     said += _left_out(levels)
-    said += _failures(point, levels)
+    # of a level that breaks limits it was said, or nobody would run there anyway
+    said += _failures(point, [p for p in levels if p.get("limits_hold") is not False])
     return "; ".join(said) + "."
 
 
 def _within(
-    limits: Limits, usable: list[Point], price: Price | None
+    limits: Limits, levels: list[Point], price: Price | None
 ) -> tuple[Point | None, list[str]]:
     """Return the largest level that keeps the limits, if there is one, and what to say of it."""
-    found = Largest.of(usable)
+    # one at which nothing ended well breaks them, though it gives nothing
+    judged = [p for p in levels if not p.get("provisional") and not p.get("client_limited")]
+    found = Largest.of(judged)
     point, broken = found.point, found.broken
     if point is None:
-        what = "concurrency" if usable[0].get("rate") is None else "rate"
-        first = usable[0] if broken is None else broken
-        why = first.get("limits_note") or "nothing could be judged"
-        return None, [f"No {what} keeps {limits.text}: at {_level(first)} {why}"]
+        return None, [_none_keeps(limits, judged[0] if broken is None else broken)]
     within = f" ({found.between})" if found.between else ""
     said = [_what_it_gives(point, price, within)]
     good = measured(point, "goodput_rps")
@@ -94,6 +96,18 @@ def _within(
     else:
         said.append(f"{_level(point)} is the highest level measured")
     return point, said
+
+
+def _none_keeps(limits: Limits, lowest: Point) -> str:
+    """Say that no level keeps the limits, as far as levels were measured and requests tell."""
+    at, why = _level(lowest), lowest.get("limits_note")
+    if lowest.get("limits_hold") is None:
+        return f"Nothing tells whether {limits.text} are kept: at {at} {why}"
+    closed = lowest.get("rate") is None
+    none = "No concurrency keeps" if closed and level(lowest) == 1 else "No level measured keeps"
+    n = (measured(lowest, "n") or 0) + (measured(lowest, "n_failed") or 0)
+    told = "" if lowest.get("limits_sure") else f", as far as {count(n)} requests tell"
+    return f"{none} {limits.text}: at {at} {why}{told}"
 
 
 def _level(point: Point) -> str:
@@ -141,6 +155,8 @@ def _walk(usable: list[Point], levels: list[Point]) -> tuple[int, str]:
 def _step(here: Point, there: Point) -> tuple[list[str], bool]:
     """Say why not to take this step, and whether throughput rose in it beyond doubt."""
     stops = []
+    if there.get("queue_grows"):
+        stops.append("more requests arrive than are answered")
     if _error_rate(there) > MAX_ERROR_RATE and _error_rate(there) > 2 * _error_rate(here):
         limited = 2 * (measured(there, "n_rate_limited") or 0) > (measured(there, "n_failed") or 0)
         more = "more " if _error_rate(here) > MAX_ERROR_RATE else ""

@@ -128,9 +128,16 @@ _POINT: dict[str, tuple[str, str]] = {
         "slo_attainment",
         "requests that met every limit / all that ended, failures being misses; 0 to 1",
     ),
-    "limits_hold": ("object", "whether every limit is kept, as measured; empty without limits"),
-    "limits_sure": ("object", "whether that is so beyond 95 % doubt; empty without limits"),
-    "limits_note": ("object", "which limits are broken, and by what; empty if none is"),
+    "limits_hold": (
+        "object",
+        "whether every limit is kept, as measured; empty without limits, or where one can't be "
+        "judged",
+    ),
+    "limits_sure": (
+        "object",
+        "whether that is so beyond 95 % doubt; that few requests fail is counted, not tested",
+    ),
+    "limits_note": ("object", "which limits are broken, and by what, or why none can be judged"),
     **_percentile_columns(),
     **_from_scheduled(),
     **_ttft_parts(),
@@ -313,6 +320,11 @@ def duration(ms: float | None) -> str:
     if ms is None:
         return MISSING
     return f"{_significant(ms / 1000, 2)} s" if abs(ms) >= 500 else f"{_significant(ms, 2)} ms"
+
+
+def bound(ms: float) -> str:
+    """Write a limit given in milliseconds, to the last digit: ``12.5 ms``, ``1.25 s``."""
+    return f"{ms / 1000:g} s" if ms >= 500 else f"{ms:g} ms"
 
 
 def usd(value: float | None) -> str:

@@ -107,14 +107,20 @@ def percentiles(
         value = _at(ordered, p) if ordered.size else None
         interval: Interval = NONE
         if value is not None and _ranks(ordered.size, p):
-            effect = 1.0
-            if at_once:
-                own = dependence(values <= value, at_once)
-                # few values tell of a tail: where it seems to depend on less than the rest does …
-                effect = max(own, (own + overall) / 2)
+            effect = _effect(values <= value, overall, at_once) if at_once else 1.0
             interval = _percentile_interval(ordered, p, effect)
         found.append((value, interval))
     return found
+
+
+def _effect(below: NDArray[np.bool_], overall: float, at_once: float) -> float:
+    """Return how many values are worth one where a share of them is asked for.
+
+    Few values tell of a tail: where it seems to depend on less than all of them do (`overall`), it
+    is taken to depend on something in between.
+    """
+    own = dependence(below, at_once)
+    return max(own, (own + overall) / 2)
 
 
 def _percentile_interval(ordered: Floats, p: float, effect: float) -> Interval:
@@ -198,20 +204,23 @@ def share_test(met: int, n: int, share: float) -> bool | None:
     return False if chance(0, met) < ALPHA / 2 else None
 
 
-def kept_test(kept: NDArray[np.bool_], share: float, at_once: float) -> bool | None:
+def kept_test(values: Floats, most: float, share: float, at_once: float) -> bool | None:
     """Tell whether at least `share` (0 to 1) of all requests keep a limit; None: in doubt.
 
-    As `share_test`, of as many as requests that were under way together are worth.
+    As `share_test`, of as many as requests that were under way together are worth (`percentiles`).
 
     Parameters
     ----------
-    kept : array of shape (n,)
-        Whether each keeps it, in the order of their ends.
+    values : array of shape (n,)
+        What is limited, of each request, in the order of their ends.
+    most : float
+        The limit.
     at_once : float
         How many were under way at once.
     """
-    n = kept.size
-    worth = min(n, _worth(n, dependence(kept, at_once)))
+    n, kept = values.size, values <= most
+    effect = _effect(kept, dependence(ranked(values), at_once), at_once)
+    worth = min(n, _worth(n, effect))
     return share_test(round(int(kept.sum()) * worth / max(n, 1)), worth, share)
 
 

@@ -135,7 +135,8 @@ def _row(
         at_once *= (window.end_s - window.start_s) / window.length_s
     row |= _latencies(ok, row, at_once, provisional)
     if limits is not None and ramp is None:
-        row |= assess(limits, ok, int(measured(row, "n_failed") or 0))
+        failures, growing = int(measured(row, "n_failed") or 0), bool(row["queue_grows"])
+        row |= assess(limits, ok, failures, at_once, growing=growing)
         if not parts:
             row |= _goodput(c, row, limits, window)
     if window.rate is not None:

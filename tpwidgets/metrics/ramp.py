@@ -8,6 +8,7 @@ from itertools import pairwise
 from math import log, sqrt
 
 from ..words import (
+    bound,
     PERCENTILES,
     POINT_DTYPES,
     count,
@@ -89,7 +90,7 @@ def told(
         column, label = f"{name}_p{100 * p:.4g}_ms", f"{NAMES[name]} p{100 * p:.4g}"
         over = next((q for q in points if (measured(q, column) or 0.0) > ms), None)
         if over is not None:
-            said.append(f"{label} went above {duration(ms)} at about {_about(over)}")
+            said.append(f"{label} went above {bound(ms)} at about {_about(over)}")
     failing = [p for p in points if (measured(p, "error_rate") or 0.0) > max_error_rate]
     if failing:
         said.append(f"requests failed from about {_about(failing[0])} on")

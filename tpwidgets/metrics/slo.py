@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import SettingsError
-from ..words import count, duration, percent
+from ..words import bound, percent
 from .intervals import kept_test, percentile, share_interval, share_test
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ MAX_ERROR_RATE = 0.01
 
 NAMES = {"ttft": "TTFT", "ttfo": "time to first output", "tpot": "TPOT", "e2e": "E2E latency"}
 _PATTERN = re.compile(rf"({'|'.join(NAMES)})_p(\d{{1,2}}(?:\.\d+)?)_ms")
+_MOST = 99.9
+"""The highest percentile that may be limited: beyond it none is ever sure."""
 
 Bounds = Mapping[str, float]
 Row = dict[str, object]
@@ -73,10 +75,10 @@ class Limits:
                 error_rate = float(bound)
                 continue
             told = _PATTERN.fullmatch(str(name))
-            if not told or float(told[2]) <= 0:
+            if not told or not 0 < float(told[2]) <= _MOST:
                 raise SettingsError(
                     f"limit {name!r} is not known: use error_rate, or a latency at a percentile "
-                    f"in ms, such as ttft_p95_ms, tpot_p50_ms, e2e_p99_ms."
+                    f"in ms, such as ttft_p95_ms, tpot_p50_ms, e2e_p99.9_ms."
                 )
             if not number or bound <= 0:
                 raise SettingsError(f"limit {name} must be a number of ms above 0, not {bound!r}.")
@@ -92,7 +94,7 @@ class Limits:
     @property
     def text(self) -> str:
         """The limits in words: ``TTFT p95 ≤ 500 ms, errors ≤ 1 %``."""
-        parts = [f"{NAMES[name]} {_label(p)} ≤ {duration(ms)}" for name, p, ms in self.latencies]
+        parts = [f"{NAMES[name]} {_label(p)} ≤ {bound(ms)}" for name, p, ms in self.latencies]
         return ", ".join([*parts, f"errors ≤ {percent(100 * self.error_rate)}"])
 
     def good(self, c: "Columns") -> "np.ndarray[tuple[int], np.dtype[np.bool_]]":
@@ -112,8 +114,13 @@ def _label(p: float) -> str:
     return f"p{100 * p:.4g}"
 
 
-def assess(limits: Limits, ok: "Columns", n_failed: int) -> Row:
+def assess(
+    limits: Limits, ok: "Columns", n_failed: int, at_once: float, *, growing: bool = False
+) -> Row:
     """Judge a point: columns ``slo_attainment`` to ``limits_note`` of `metrics.points.COLUMNS`.
+
+    A limit on what no request has (TPOT, where each has one token) can't be judged: unless another
+    one is broken, nobody knows whether all are kept.
 
     Parameters
     ----------
@@ -121,31 +128,41 @@ def assess(limits: Limits, ok: "Columns", n_failed: int) -> Row:
         The requests that ended well inside the window.
     n_failed : int
         How many failed inside it.
+    at_once : float
+        How many requests were under way at once.
+    growing : bool
+        Whether a queue grew: who comes later waits longer, whatever was measured.
     """
     ended = len(ok) + n_failed
     if not ended:
         return {}
     ok = ok.in_order()
     verdicts = [_errors(limits, n_failed, ended)]
+    if growing:
+        verdicts.append(_Verdict(False, True, "a queue grows"))
+    unknown = []
     for name, p, ms in limits.latencies:
         values = ok[f"{name}_ms"]
         values = values[~np.isnan(values)]
         value = percentile(values, p)
-        if value is not None:
-            tested = kept_test(values <= ms, p, ok.at_once)
-            said = f"{NAMES[name]} {_label(p)} is {_exact(value)}, above {_exact(ms)}"
-            verdicts.append(_Verdict(value <= ms, (value <= ms) is tested, said))
-    holds = all(verdict.kept for verdict in verdicts)
+        if value is None:
+            unknown.append(f"no request has a {NAMES[name]} to be judged by")
+            continue
+        tested = kept_test(values, ms, p, at_once)
+        said = f"{NAMES[name]} {_label(p)} is {_above(value, ms)}, above {ms:,g} ms"
+        verdicts.append(_Verdict(value <= ms, (value <= ms) is tested, said))
     broken = [verdict for verdict in verdicts if not verdict.kept]
+    known = bool(broken) or not unknown
+    sure = any(v.sure for v in broken) if broken else all(v.sure for v in verdicts)
     good = int(limits.good(ok).sum())
     lo, hi = share_interval(good, ended)
     return {
         "slo_attainment": good / ended,
         "slo_attainment_lo": lo,
         "slo_attainment_hi": hi,
-        "limits_hold": holds,
-        "limits_sure": any(v.sure for v in broken) or (holds and all(v.sure for v in verdicts)),
-        "limits_note": "; ".join(verdict.said for verdict in broken),
+        "limits_hold": not broken if known else None,
+        "limits_sure": sure if known else None,
+        "limits_note": "; ".join([verdict.said for verdict in broken] or unknown),
     }
 
 
@@ -167,5 +184,7 @@ def _errors(limits: Limits, failed: int, ended: int) -> _Verdict:
     return _Verdict(kept, kept or tested is False, said)
 
 
-def _exact(ms: float) -> str:
-    return f"{count(ms)} ms"
+def _above(value: float, ms: float) -> str:
+    """Write a latency by three digits or, where it would seem to be the limit, by more."""
+    written = (f"{float(f'{value:.{digits}g}'):,g}" for digits in (3, 4, 5, 6))
+    return next((said for said in written if said != f"{ms:,g}"), f"{value:,.6g}") + " ms"

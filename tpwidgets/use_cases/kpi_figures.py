@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..cost.price import Price, usd_per_1m_output
-from ..words import duration, measured
+from ..words import bound, duration, measured
 from .capacity import Between, Capacity
 from .presets import UseCase
 from .service import usable
@@ -86,7 +86,7 @@ def named(column: str) -> str:
 
 def limit(column: str, ms: float) -> str:
     """Write a limit: ``TTFT p95 ≤ 1 s``."""
-    return f"{named(column)} ≤ {duration(ms)}"
+    return f"{named(column)} ≤ {bound(ms)}"
 
 
 def with_interval(between: Between, written: Callable[[float], str]) -> str:
