@@ -22,6 +22,7 @@ from tpwidgets.endpoints.endpoint import resolve
 from tpwidgets.endpoints.keys import typed_in
 from tpwidgets.errors import EndpointError, SettingsError
 from tpwidgets.widgets.controls import Controls
+from tpwidgets.widgets.endpoint_fields import EndpointFields
 
 
 def test_a_key_of_the_environment_is_read_when_it_is_needed(
@@ -137,6 +138,51 @@ def test_a_key_instead_of_an_endpoint_is_not_echoed() -> None:
     with pytest.raises(SettingsError) as caught:
         tp.measure("sk-0123456789abcdefGHIJ")
     assert "0123456789" not in str(caught.value)
+
+
+JWT = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFU"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [KEY, f"Bearer {KEY}", f"Authorization: Bearer {KEY}", f"htp://{KEY}", f"https://{KEY}/v1",
+     JWT, f"https://{JWT}", "a-word-without-a-number", f"http://:{KEY}@host:port",
+     "sk-proj-0123456789abcdefGH"],
+)  # fmt: skip
+def test_a_key_in_the_box_for_urls_does_not_stay_there(
+    typed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EndpointFields, "_ask_models", lambda _: pytest.fail("it was sent"))
+    where = Controls("http://127.0.0.1:9/v1", {}).where
+    where.url.value = typed
+    assert (where.url.value, where.name) == ("", "http://127.0.0.1:9/v1")
+    assert all(typed not in label for label in where.menu._options_labels)
+    assert "Key from" in where.hint.value or "url can&#x27;t be read" in where.hint.value
+    assert_no_trace(where.hint.value)
+    assert typed not in where.hint.value
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("gpu1:8000", "http://gpu1:8000"),
+        ("localhost:8000/v1", "http://localhost:8000/v1"),
+        ("localhost", "http://localhost"),
+        ("gpu-box/v1", "http://gpu-box/v1"),
+        ("http://a1b2c3d4e5f6a7b8:8000", "http://a1b2c3d4e5f6a7b8:8000"),
+        ("https://j6t8x1abcdefghij.us-east-1.aws.example.com", None),
+        ("http://[::1]:8000/v1", None),
+        ("http://10.0.0.7/v1", None),
+        (" gpt-4-api ", "gpt-4-api"),
+    ],
+)
+def test_what_is_a_url_or_a_simulated_endpoint_is_chosen(
+    typed: str, name: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EndpointFields, "_ask_models", lambda _: None)
+    where = Controls("http://127.0.0.1:9/v1", {}).where
+    where.url.value = typed
+    assert (where.url.value, where.name) == ("", name or typed)
 
 
 def test_a_variable_that_is_set_may_have_any_name(monkeypatch: pytest.MonkeyPatch) -> None:

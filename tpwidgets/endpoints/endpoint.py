@@ -222,6 +222,25 @@ def _split(url: object) -> Any:
     return parts
 
 
+def may_be_url(text: str) -> bool:
+    """Tell whether a text can be meant as a URL: no bare word is, nor is a key in a host's place.
+
+    Hosts end in a short word or a number; where a port is told, they may be called anything.
+    """
+    if not re.search(r"[:/.]", text):
+        return text == "localhost"
+    _, scheme, rest = text.rpartition("://")
+    host, port, _ = re.split(r"[/?#]", rest.rpartition("@")[2], maxsplit=1)[0].partition(":")
+    *others, last = host.rstrip(".").split(".")
+    may_be_key = last if scheme or others else text  # keys in base64 have slashes
+    return bool(port) or not (
+        looks_like_a_key(may_be_key) or "+" in host or any(len(part) > _LABEL for part in others)
+    )
+
+
+_LABEL = 63
+"""So long may the parts of a host's name be; those of a token in three parts are longer."""
+
 _simulations: dict[str, "Simulation"] = {}
 _starting = threading.Lock()
 
@@ -255,8 +274,7 @@ def resolve(target: "str | Endpoint", **overrides: Any) -> Endpoint:
 
     name = target.strip()
     if name not in PROFILES:
-        looks_like_url = re.search(r"[:/.]", name) or name == "localhost"
-        if name and not looks_like_url:
+        if name and not may_be_url(name):
             shown = "what was given" if looks_like_a_key(name) else repr(name)
             raise SettingsError(
                 f"{shown} is neither a URL nor a simulated profile ({', '.join(PROFILES)})."

@@ -1,5 +1,6 @@
 """Which endpoint: those known, a URL box, the model, the key, and what is wrong with them."""
 
+import re
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,15 +9,22 @@ from urllib.parse import urlsplit
 
 import ipywidgets as w
 
-from ..endpoints.endpoint import Endpoint, resolve
+from ..endpoints.endpoint import Endpoint, may_be_url, resolve
 from ..endpoints.keys import chosen
 from ..errors import SettingsError, TpwidgetsError
+from ..masking import looks_like_a_key
 from ..run import escape
 from ..simulator import PROFILES
 from .key_field import KeyField
 from .request_fields import RequestFields
 
 _FIRST = "(the server's first)"
+_NO_URL = "That is neither a URL nor a simulated endpoint's name."
+_A_KEY = "That looks like a key."
+_KEY_FROM = (
+    "A key goes into \N{LEFT DOUBLE QUOTATION MARK}Key from\N{RIGHT DOUBLE QUOTATION MARK}: what "
+    "is typed here is saved with the notebook."
+)
 _FIT: dict[str, Any] = {"description_width": "initial"}
 
 
@@ -77,6 +85,7 @@ class EndpointFields(w.VBox):
         )  # fmt: skip
         self.key = KeyField(key, self._key_changed)
         self.hint = w.HTML()
+        self._refused = False
         self._keyed = _address(name)
         endpoint = w.HBox([self.menu, again, self.url])
         row = w.Box([endpoint, self.model, self.key])
@@ -164,12 +173,20 @@ class EndpointFields(w.VBox):
         text = change["new"].strip()
         if not text:
             return
+        if text in PROFILES:
+            self.say("")
+            self.url.value, self.menu.value = "", text
+            return
         try:
+            if not may_be_url(text):
+                raise SettingsError(f"{_NO_URL} {_KEY_FROM}")
             endpoint = Endpoint(text)
         except SettingsError as error:
-            if "@" in text or "?" in text:
-                self.url.value = ""  # a password may stand before the one, a key after the other
-            self.say(str(error))
+            is_key = looks_like_a_key(text)
+            if is_key or not may_be_url(text) or re.search(r"[@?\s]", text):
+                self.url.value = ""  # a password may stand before an @, a key anywhere else
+            self.say(f"{_A_KEY} {_KEY_FROM}" if is_key else str(error))
+            self._refused = True
             return
         # a password in the URL must not stay in the box, nor in the notebook's saved state
         self.url.value = ""
@@ -198,6 +215,7 @@ class EndpointFields(w.VBox):
 
     def _ask_models(self) -> None:
         self.say("")
+        self._refused = False
         name = self.name
         try:
             wanted = name, self._as_set(name)
@@ -225,7 +243,7 @@ class EndpointFields(w.VBox):
                 models = [now, *models]  # the measurement will say that the server lacks it
             self.model.options = [(model, model) for model in models]
             self.model.value = now or models[0]
-            if not self.url.value:
+            if not self._refused:
                 self.say("")
 
 
