@@ -106,6 +106,22 @@ def test_too_little_is_no_law() -> None:
         fit([point(n, 40.0 * n) | {"rate": float(n)} for n in LEVELS])
 
 
+@pytest.mark.quick
+def test_a_level_at_which_requests_fail_is_no_point_of_the_law() -> None:
+    levels = [point(n, law(n, 40, 0.03, 0.0001)) | {"error_rate": 0.01} for n in LEVELS]
+    broken = [point(n, 40.0) | {"error_rate": 0.9} for n in (128, 256)]
+    assert fit([*levels, *broken]).at(24) == fit(levels).at(24)
+    with pytest.raises(tp.MeasurementError, match="there are 3 at which at most 1 % of requests"):
+        fit([*levels[:3], *broken])
+
+
+@pytest.mark.quick
+def test_it_shows_what_it_found_and_no_arrays() -> None:
+    shown = repr(fit(point(n, law(n, 40, 0.05, 0.0)) for n in LEVELS))
+    assert shown.startswith("Scaling(alone=40.0")
+    assert shown.endswith("lowest=1, highest=64, unit='tokens/s')")
+
+
 @pytest.mark.parametrize("name", ["vllm-llama-70b", "laptop-8b", "gpt-4-api"])
 def test_the_simulators_throughput_between_the_levels_is_predicted(name: str) -> None:
     def measured(users: int, seed: int) -> float:

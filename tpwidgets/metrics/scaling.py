@@ -8,7 +8,7 @@ squares, none below zero.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 from math import ceil, inf, log, sqrt
 
@@ -19,6 +19,7 @@ from ..errors import MeasurementError
 from ..words import amid_ramp, count, is_whole, measured, throughput
 from .dependence import Z
 from .intervals import student
+from .usable import failing, usable
 
 Point = Mapping[str, object]
 Floats = NDArray[np.float64]
@@ -60,11 +61,11 @@ class Scaling:
     lowest: int
     highest: int
     unit: str
-    _fitted: Floats
+    _fitted: Floats = field(repr=False)
     """1/λ, σ/λ, κ/λ, of shape (3,)."""
-    _covariance: Floats
+    _covariance: Floats = field(repr=False)
     """Theirs, of shape (3, 3), by the points' intervals, were none of them bounded."""
-    _widened: float
+    _widened: float = field(repr=False)
     """So many standard deviations are 95 %: of what the points' intervals say or, where the points
     are further from the law than that, of how far they are."""
 
@@ -138,7 +139,7 @@ class Scaling:
 
 
 def fit(points: Iterable[Point]) -> Scaling:
-    """Fit the law to the points of a closed loop; those where the client was the limit don't count.
+    """Fit the law to the points of a closed loop that are usable (`metrics.usable`).
 
     Raises
     ------
@@ -158,8 +159,12 @@ def fit(points: Iterable[Point]) -> Scaling:
         if _usable(point):
             latest[int(measured(point, "concurrency") or 0)] = point
     if len(latest) < MIN_LEVELS:
-        limited = any(point.get("client_limited") for point in points)
-        others = " at which the client was not the limit" if limited else ""
+        wanted = {
+            "the client was not the limit": any(p.get("client_limited") for p in points),
+            "at most 1 % of requests failed": any(map(failing, points)),
+        }
+        lacking = " and ".join(said for said, some_lack in wanted.items() if some_lack)
+        others = f" at which {lacking}" if lacking else ""
         raise MeasurementError(
             f"A fit needs {MIN_LEVELS} levels of concurrency or more; "
             f"there {'is' if len(latest) == 1 else 'are'} {len(latest)}{others}."
@@ -187,8 +192,8 @@ def fit(points: Iterable[Point]) -> Scaling:
 
 
 def _usable(point: Point) -> bool:
-    odd = point.get("provisional") or point.get("client_limited") or amid_ramp(point)
-    return not odd and point.get("rate") is None and bool(measured(point, throughput(point)))
+    held = usable(point) and point.get("rate") is None
+    return held and bool(measured(point, throughput(point)))
 
 
 def _deviation(point: Point) -> float:
