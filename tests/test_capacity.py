@@ -135,7 +135,7 @@ def test_limits_give_a_rate_and_a_number_of_replicas():
     five = curve((1, 1.0), (5, 1.0), output_tokens=1000)  # five at once, none the slower for it
     both = Capacity(five, five, five)
     # constant arrivals need no reserve: 5 a second, to the 2 % that the search goes to
-    rate = both.highest_rate({"ttft_p95_ms": 200}, "constant")
+    rate = both.highest_rate({"ttft_p95_ms": 200}, 1e6)
     assert rate.value == pytest.approx(5, rel=0.021)
     poisson = both.highest_rate({"ttft_p95_ms": 200})
     assert poisson.lo <= poisson.value <= poisson.hi < 4.6
@@ -200,7 +200,7 @@ def test_points_that_say_more_of_something_else_play_no_part():
     flawed = Run(run.samples, run.windows, run.conditions)
     flawed.rows = [good, other | {"client_limited": True}]
     assert Curve.of(flawed).in_flight == (1.0,)
-    flawed.rows = [good | {"provisional": True}]
+    flawed.rows = [good | {"provisional": True}, other | {"n": 0}]
     assert Capacity.of(flawed) is None
 
 

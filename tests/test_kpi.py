@@ -123,12 +123,13 @@ def test_a_single_user_waits_as_long_as_was_measured():
     answer = tp.answer_for(run, PROTOTYPING, tp.Price.per_token(10, 2.5))
     assert answer.text == (
         "A single user waits 100 ms for the first token and 6.6 s for an answer, at 40 tokens/s; "
-        "TTFT p95, 100 ms, is within 1 s; E2E latency p95, 6.6 s, is within 10 s; "
+        "TTFT p95, about 100 ms (n = 7), is within 1 s; E2E latency p95, about 6.6 s (n = 7), is "
+        "within 10 s; "
         "$0.0036 an answer."
     )
     slow = tp.answer_for(run_for(PROTOTYPING, {4: 20.0}), PROTOTYPING, tp.Price.per_hour(9)).text
     assert slow.startswith("A user among 4, the fewest measured, waits 100 ms")
-    assert slow.endswith("E2E latency p95, 20 s, exceeds 10 s; $0.05 an answer.")
+    assert slow.endswith("E2E latency p95, about 20 s (n = 28), exceeds 10 s; $0.05 an answer.")
 
 
 def test_what_says_nothing_of_the_use_case_gives_no_answer():
@@ -167,3 +168,31 @@ def test_a_simulated_server_gets_an_answer_with_its_interval(name):
     first = answer.figures[0]
     assert first.lo < first.value < first.hi < 1.5 * first.lo
     assert not answer.text.startswith("No answer")
+
+
+def test_where_a_limit_may_be_kept_by_no_number_of_replicas_that_is_said():
+    # TTFT alone is 0.9 s; what a model may be wrong by makes it more than the limit of 1 s
+    run = run_for(CHATBOT, {1: 2.0, 20: 2.0}, ttft_s=0.9)
+    answer = tp.answer_for(run, CHATBOT, tp.Price.per_hour(10))
+    assert "inf" not in answer.text
+    assert " or more; at worst no number is enough)" in answer.text
+    assert "a resolved ticket costs $0.096 ($0.096 or more)" in answer.text
+    assert not any(f.hi == float("inf") for f in answer.figures)
+
+
+def test_bursts_take_more():
+    run = run_for(CHATBOT, {1: 2.0, 20: 2.0})
+    held = [
+        figures(tp.answer_for(run, CHATBOT.with_assumptions(burstiness=burstiness)))[
+            "requests per second on one replica"
+        ]
+        for burstiness in (0.2, 1, 5)
+    ]
+    assert held[0] < held[1] < held[2]
+
+
+def test_nobody_rents_replicas_of_what_is_paid_by_the_token():
+    run = run_for(COMPLIANCE, {10: 230.0})
+    twice = COMPLIANCE.with_assumptions(contracts=2400)
+    labels = figures(tp.answer_for(run, twice, tp.Price.per_token(10, 2)))
+    assert not any("replica" in label for label in labels)

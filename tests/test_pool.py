@@ -13,6 +13,7 @@ from tpwidgets.metrics.intervals import percentile
 from tpwidgets.metrics.pooled import pooled_interval, unlike
 from tpwidgets.run import Run
 from tpwidgets.samples import Window
+from tpwidgets.use_cases.service import Curve
 
 
 def day(number: int, seconds: float = 20.0, level: int = 4, **loop: Any) -> Run:
@@ -157,3 +158,16 @@ def test_an_open_loop_is_pooled_by_its_rate() -> None:
     assert row["sent_rps"] == pytest.approx(sum(sent) / 2)
     assert row["ttft_from_scheduled_p50_ms"] == pytest.approx(row["ttft_p50_ms"] + 10)
     assert not row["queue_grows"]
+
+
+def test_what_was_pooled_foretells_other_loads_as_its_parts_do() -> None:
+    """Each level's own requests count, not those of other levels that ran between its parts."""
+    levels = {4: 2.0, 16: 4.0, 64: 10.0}
+    once = steady_run(levels, 100, 20)
+    again = replace(
+        once, samples=[replace(s, request_id=f"again-{s.request_id}") for s in once.samples]
+    )
+    alone, both = Curve.of(once), Curve.of(tp.pool([once, again]))
+    assert alone is not None
+    assert both is not None
+    assert both.e2e_s == pytest.approx(alone.e2e_s)

@@ -61,7 +61,7 @@ def waves(rounds: int, users: int, late: float, seed: int) -> Columns:
 
 @pytest.mark.parametrize("rounds", [5, 10, 20])
 def test_requests_that_share_their_fate_are_few(rounds: int) -> None:
-    """6 % of waves are late: whoever saw none of these is not sure that 95 % of requests keep it."""
+    """6 % of waves are late: who saw none of these isn't sure that 95 % of requests keep it."""
     limits = Limits.of({"ttft_p95_ms": 500})
     assert limits is not None
     surely = [

@@ -80,3 +80,11 @@ def test_an_unknown_assumption_is_refused():
         tp.use_case("editorial-localisation").with_assumptions(language=2)
     with pytest.raises(tp.SettingsError, match=r"start_hour must be from 0 to 23\.75 o'clock"):
         tp.use_case("editorial-localisation").with_assumptions(start_hour=24)
+
+
+def test_a_value_set_by_hand_has_no_source_but_the_hand():
+    chatbot = tp.use_case("support-chatbot")
+    changed = chatbot.with_assumptions(ttft_p95_ms=500).with_assumptions(ttft_p95_ms=700)
+    (limit,) = (a for a in changed.assumptions if a.name == "ttft_p95_ms")
+    assert limit.source.startswith("set by hand; the preset has 1,000: 1 s leaves the flow of")
+    assert changed.with_assumptions(ttft_p95_ms=1000) == chatbot

@@ -44,10 +44,11 @@ def answer(
 
     Walks up the levels and stops before the first step in which TTFT (p95, or the median where p95
     has no interval) at least doubles, output_tps gains less than 10 % per doubling of concurrency,
-    more than 1 % of requests fail, or an open loop's queue grows. Where answers come whole (embeddings), E2E latency and
-    items_per_s take their places. Levels at which the client was the limit (which is said),
-    which are still being measured, or at which nothing ended well are left out. Differences within
-    the 95 % intervals aren't claimed. Of a ramp it says where to measure (`metrics/ramp.py`).
+    more than 1 % of requests fail, or an open loop's queue grows. Where answers come whole
+    (embeddings), E2E latency and items_per_s take their places. Levels at which the client was the
+    limit (which is said), which are still being measured, or at which nothing ended well are left
+    out. Differences within the 95 % intervals aren't claimed. Of a ramp it says where to measure
+    (`metrics/ramp.py`).
     """
     latest = {level(p): p for p in points}  # a level measured again replaces the former
     levels = [latest[c] for c in sorted(latest)]

@@ -130,8 +130,7 @@ _POINT: dict[str, tuple[str, str]] = {
     ),
     "limits_hold": (
         "object",
-        "whether every limit is kept, as measured; empty without limits, or where one can't be "
-        "judged",
+        "whether every limit is kept, as measured; empty where there is none, or nothing to judge",
     ),
     "limits_sure": (
         "object",

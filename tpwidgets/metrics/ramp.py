@@ -8,9 +8,9 @@ from itertools import pairwise
 from math import log, sqrt
 
 from ..words import (
-    bound,
     PERCENTILES,
     POINT_DTYPES,
+    bound,
     count,
     duration,
     is_whole,

@@ -67,12 +67,12 @@ class Limits:
                 f'limits must be a dict such as {{"ttft_p95_ms": 500}}, not {value!r}.'
             )
         latencies, error_rate = [], MAX_ERROR_RATE
-        for name, bound in value.items():
-            number = isinstance(bound, Real) and not isinstance(bound, bool) and isfinite(bound)
+        for name, most in value.items():
+            number = isinstance(most, Real) and not isinstance(most, bool) and isfinite(most)
             if name == "error_rate":
-                if not number or not 0 <= bound <= 1:
-                    raise SettingsError(f"limit error_rate must be from 0 to 1, not {bound!r}.")
-                error_rate = float(bound)
+                if not number or not 0 <= most <= 1:
+                    raise SettingsError(f"limit error_rate must be from 0 to 1, not {most!r}.")
+                error_rate = float(most)
                 continue
             told = _PATTERN.fullmatch(str(name))
             if not told or not 0 < float(told[2]) <= _MOST:
@@ -80,9 +80,9 @@ class Limits:
                     f"limit {name!r} is not known: use error_rate, or a latency at a percentile "
                     f"in ms, such as ttft_p95_ms, tpot_p50_ms, e2e_p99.9_ms."
                 )
-            if not number or bound <= 0:
-                raise SettingsError(f"limit {name} must be a number of ms above 0, not {bound!r}.")
-            latencies.append((told[1], float(told[2]) / 100, float(bound)))
+            if not number or most <= 0:
+                raise SettingsError(f"limit {name} must be a number of ms above 0, not {most!r}.")
+            latencies.append((told[1], float(told[2]) / 100, float(most)))
         return cls(tuple(latencies), error_rate) if value else None
 
     @property

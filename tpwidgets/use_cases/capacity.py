@@ -241,23 +241,24 @@ class Capacity:
         share = ceil(count / replicas)
         return self._each(lambda curve, seed: job_s(curve, share, seed), seeds=(0,))
 
-    def highest_rate(self, limits: Mapping[str, float], kind: str = "poisson") -> Between:
+    def highest_rate(self, limits: Mapping[str, float], burstiness: float = 1.0) -> Between:
         """Return the requests per second that one replica can be given within the limits.
 
         0 where even a trickle breaks them.
         """
         bounds = tuple(limits.items())
-        return self._each(lambda curve, seed: _highest_rate(curve, bounds, kind, seed))
+        return self._each(lambda curve, seed: _highest_rate(curve, bounds, burstiness, seed))
 
     def replicas(
-        self, rate: float, limits: Mapping[str, float], kind: str = "poisson"
+        self, rate: float, limits: Mapping[str, float], burstiness: float = 1.0
     ) -> Between | None:
         """Return how many replicas keep the limits at `rate` requests per second.
 
-        None where no number is enough: a request alone breaks them.
+        None where no number is enough: a request alone breaks them. At the bounds that may be so
+        too; then the upper end is infinite.
         """
         bounds = tuple(limits.items())
-        found = self._each(lambda curve, seed: _replicas(curve, rate, bounds, kind, seed))
+        found = self._each(lambda curve, seed: _replicas(curve, rate, bounds, burstiness, seed))
         return None if found.value == inf else found
 
 
@@ -273,31 +274,39 @@ def job_s(curve: Curve, count: int, seed: int = 0) -> float:
 
 
 @lru_cache(maxsize=32)
-def _highest_rate(curve: Curve, bounds: Bounds, kind: str, seed: int) -> float:
+def _highest_rate(curve: Curve, bounds: Bounds, burstiness: float, seed: int) -> float:
     limits = dict(bounds)
     low, high = 0.0, float(curve.rates.max())
-    if not simulate(curve, arrivals("constant", high / 100, 200), seed=seed).keeps(limits):
+    trickle = high / 100
+    if not simulate(curve, arrivals("constant", trickle, 200), seed=seed).keeps(limits):
         return 0.0
     while high - low > PRECISE * high:
         rate = (low + high) / 2
-        due = arrivals(kind, rate, _enough(curve), seed=seed)
+        due = _independent(rate, _enough(curve), burstiness, seed)
         keeps = simulate(curve, due, seed=seed).keeps(limits)
         low, high = (rate, high) if keeps else (low, rate)
+        if high < trickle:
+            return 0.0
     return low
 
 
-def _replicas(curve: Curve, rate: float, bounds: Bounds, kind: str, seed: int) -> float:
-    each = _highest_rate(curve, bounds, kind, seed)
+def _replicas(curve: Curve, rate: float, bounds: Bounds, burstiness: float, seed: int) -> float:
+    each = _highest_rate(curve, bounds, burstiness, seed)
     if not each:
         return inf
     # all together they serve no less than if each had its share alone
     low, high = ceil(rate / float(curve.rates.max())) - 1, max(1, ceil(rate / each))
     while high - low > 1 and high <= MOST_REPLICAS:
         middle = (low + high) // 2
-        due = arrivals(kind, rate, _enough(curve, middle), seed=seed)
+        due = _independent(rate, _enough(curve, middle), burstiness, seed)
         keeps = simulate(curve, due, replicas=middle, seed=seed).keeps(dict(bounds))
         low, high = (low, middle) if keeps else (middle, high)
     return high
+
+
+def _independent(rate: float, count: int, burstiness: float, seed: int) -> Floats:
+    kind = "poisson" if burstiness == 1 else "gamma"
+    return arrivals(kind, rate, count, seed=seed, burstiness=burstiness)
 
 
 def _enough(curve: Curve, replicas: int = 1) -> int:

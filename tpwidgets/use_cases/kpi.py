@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..cost.price import Price
-from ..words import count, duration, is_whole, measured, percent, usd
+from ..metrics.intervals import firm
+from ..words import bound, count, duration, is_whole, measured, percent, usd
 from .kpi_chats import chats
 from .kpi_figures import Figure, Point, lowest, measured_between, named, request_usd, with_interval
 from .kpi_jobs import job
@@ -163,8 +164,11 @@ def _alone(run: "Run", case: UseCase, price: Price | None) -> tuple[list[str], l
         value = measured(point, name)
         if value is not None:
             figures.append(Figure.of(named(name), measured_between(point, name), "ms"))
-            kept = f"is within {duration(ms)}" if value <= ms else f"exceeds {duration(ms)}"
-            said.append(f"{named(name)}, {duration(value)}, {kept}")
+            kept = f"is within {bound(ms)}" if value <= ms else f"exceeds {bound(ms)}"
+            counted = int(measured(point, "n") or 0)
+            few = not firm(counted, float(name.split("_")[1][1:]) / 100)
+            about = f"about {duration(value)} (n = {counted})" if few else duration(value)
+            said.append(f"{named(name)}, {about}, {kept}")
     if price is not None:
         each: Between | None
         if price.hour is not None:

@@ -1,13 +1,13 @@
 """The answer where many are served at once: how many, with what, at what cost."""
 
 from collections.abc import Mapping
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..cost.price import Price
-from ..words import count, duration, measured, percent, usd
+from ..words import bound, count, duration, measured, percent, usd
 from .capacity import SEEDS, Between, arrivals, simulate, through_the_day
 from .kpi_figures import (
     Figure,
@@ -33,14 +33,15 @@ DAY_PLAYED = 60_000
 def chats(run: "Run", case: UseCase, price: Price | None) -> tuple[list[str], list[Figure]]:
     """Answer how many chats at once, with how many replicas, and what a resolved ticket costs."""
     capacity, limits = capacity_of(run), case.limits
-    highest = capacity.highest_rate(limits)
+    burstiness = case["burstiness"]
+    highest = capacity.highest_rate(limits, burstiness)
     if not highest.value:
         return [_none_keeps(run, limits)], []
     cycle_s = _cycle_s(capacity.middle, highest.value, case)
     held = highest * cycle_s
     a_day = round(case["tickets_per_day"] * case["turns"])
     busiest = a_day * case["busiest_pct"] / 100 / 3600
-    needed = capacity.replicas(busiest, limits)
+    needed = capacity.replicas(busiest, limits, burstiness)
     replicas = ceil(needed.value) if needed else 1
     days = [through_the_day(a_day, _hourly(case["busiest_pct"]), seed=seed) for seed in SEEDS]
     minutes = [int(np.bincount((day // 60).astype(np.intp)).max()) for day in days]
@@ -67,12 +68,12 @@ def chats(run: "Run", case: UseCase, price: Price | None) -> tuple[list[str], li
         + _takes(needed, replicas, price, rpm * (case.prompt_tokens + case.output_tokens), rpm),
     ]
     if price is not None:
-        cost = _ticket_usd(run, price, case, replicas, a_day)
+        cost = _ticket_usd(run, price, case, needed or Between(1, 1, 1), a_day)
         if cost is not None:
-            figures.append(Figure("cost per resolved ticket", cost, "USD"))
+            figures.append(Figure.of("cost per resolved ticket", cost, "USD"))
             said.append(
-                f"a resolved ticket costs {usd(cost)}, {percent(case['deflected_pct'])} being "
-                "resolved without a person"
+                f"a resolved ticket costs {with_interval(cost, usd)}, "
+                f"{percent(case['deflected_pct'])} being resolved without a person"
             )
     return said, figures
 
@@ -84,6 +85,8 @@ def _takes(
         said = f" and needs a rate limit of {count(rpm)} requests and {count(tpm)} tokens a minute"
         return said + (f", {replicas} times what was measured" if replicas > 1 else "")
     said = f" and needs {replicas} replica{'s' if replicas != 1 else ''}"
+    if needed and needed.hi == inf:
+        return f"{said} ({count(needed.lo)} or more; at worst no number is enough)"
     if needed and needed.lo != needed.hi:
         return f"{said} ({count(needed.lo)} to {count(needed.hi)})"
     return said
@@ -111,18 +114,22 @@ def _hourly(busiest_pct: float) -> list[float]:
     ]
 
 
-def _ticket_usd(run: "Run", price: Price, case: UseCase, replicas: int, a_day: int) -> float | None:
+def _ticket_usd(
+    run: "Run", price: Price, case: UseCase, replicas: Between, a_day: int
+) -> Between | None:
     resolved = case["tickets_per_day"] * case["deflected_pct"] / 100
     if price.hour is not None:  # they are there all day, busy or not
-        return price.hour * price.replicas * replicas * 24 / resolved
+        return replicas * (price.hour * price.replicas * 24 / resolved)
     each = request_usd(run, price, 1)
-    return None if each is None else each.value * a_day / resolved
+    return None if each is None else each * (a_day / resolved)
 
 
 def _none_keeps(run: "Run", limits: Mapping[str, float]) -> str:
     point = lowest(run)
+    alone = point["concurrency"] == 1
     broken = [
-        f"no concurrency keeps {named(name)} under {duration(ms)}; at {point['concurrency']} "
+        f"no {'concurrency' if alone else 'level measured'} keeps {named(name)} under {bound(ms)}; "
+        f"at {point['concurrency']} "
         f"it is {duration(measured(point, name))}"
         for name, ms in limits.items()
         if (measured(point, name) or 0) > ms

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf, isfinite
 from typing import TYPE_CHECKING
 
 from ..cost.price import Price, usd_per_1m_output
@@ -18,7 +19,11 @@ Point = Mapping[str, object]
 
 @dataclass(frozen=True)
 class Figure:
-    """One number of an answer, with its 95 % interval where it has one."""
+    """One number of an answer, with its range where it has one.
+
+    In that are the 95 % intervals of what was measured, what the drawing of arrivals makes, and by
+    what a model of the endpoint may be off (`service.DOUBT`).
+    """
 
     label: str
     value: float
@@ -28,7 +33,9 @@ class Figure:
 
     @classmethod
     def of(cls, label: str, between: Between, unit: str = "") -> "Figure":
-        """Make one of a figure with its interval."""
+        """Make one of a figure with its range; of one without an end only the value is told."""
+        if not isfinite(between.hi):
+            return cls(label, between.value, unit)
         return cls(label, between.value, unit, between.lo, between.hi)
 
 
@@ -91,7 +98,10 @@ def limit(column: str, ms: float) -> str:
 
 def with_interval(between: Between, written: Callable[[float], str]) -> str:
     """Write a figure and its interval; without it where no difference shows."""
-    value, lo, hi = (written(x) for x in (between.value, between.lo, between.hi))
+    value, lo = written(between.value), written(between.lo)
+    if between.hi == inf:
+        return f"{value} ({lo} or more)"
+    hi = written(between.hi)
     return value if lo == hi else f"{value} ({lo} to {hi})"
 
 

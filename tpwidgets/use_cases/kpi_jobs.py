@@ -1,6 +1,6 @@
 """The answer where a job is to be done: how long it takes, by when it is done, what it costs."""
 
-from math import ceil
+from math import ceil, inf
 from typing import TYPE_CHECKING
 
 from ..cost.price import Price
@@ -17,6 +17,7 @@ from .kpi_figures import (
     with_interval,
 )
 from .presets import UseCase
+from .service import Curve
 
 if TYPE_CHECKING:
     from ..run import Run
@@ -28,21 +29,22 @@ def job(run: "Run", case: UseCase, price: Price | None) -> tuple[list[str], list
     volume, at_once = case.volume, capacity.middle.best
     took_s = capacity.time_for(volume)
     hour = took_s.rate_of(3600 * volume)
+    rented = by_the_token(price)
     figures = [
         Figure.of(f"{case.items} an hour", hour),
-        Figure.of("time on one replica", took_s, "s"),
-        Figure("at once, per replica", at_once),
+        Figure.of("time as measured" if rented else "time on one replica", took_s, "s"),
+        Figure("at once" if rented else "at once, per replica", at_once),
     ]
     what = f"{count(volume)} {case.items if volume != 1 else case.item}"
     if "deadline_hour" in case:
         open_s = 3600 * ((case["deadline_hour"] - case["start_hour"]) % 24 or 24)
         said = _by_the_deadline(case, what, capacity, took_s, open_s, price)
         needed = _replicas_by(capacity, volume, open_s)
-        if needed:
-            figures.append(Figure("replicas to be done in time", needed))
+        if needed and not rented:
+            figures.append(Figure.of("replicas to be done in time", needed))
         pace = volume / open_s
     else:
-        where = "from the endpoint as measured" if by_the_token(price) else "on one replica"
+        where = "from the endpoint as measured" if rented else "on one replica"
         said = [f"{what} take {with_interval(took_s, span)} {where}, {at_once} at a time"]
         pace = volume / took_s.value
     figures += rate_limit(case, 60 * pace)
@@ -92,16 +94,25 @@ def _by_the_deadline(
     if needed is None:
         said.append(f"a single one takes {span(capacity.time_for(1).value)}, whatever there is")
         return said
-    time_s = capacity.time_for(case.volume, needed)
-    said.append(f"with {needed} they {done(time_s)}, {in_time(time_s)}")
+    replicas = ceil(needed.value)
+    time_s = capacity.time_for(case.volume, replicas)
+    said.append(f"with {replicas} they {done(time_s)}, {in_time(time_s)}")
     return said
 
 
-def _replicas_by(capacity: Capacity, volume: int, open_s: float) -> int | None:
+def _replicas_by(capacity: Capacity, volume: int, open_s: float) -> Between | None:
     """Return the fewest replicas that are done with a job in time; None if one request is not."""
+    middle, fast, slow = (
+        _fewest(curve, volume, open_s) for curve in (capacity.middle, capacity.fast, capacity.slow)
+    )
+    if middle is None:
+        return None
+    return Between(middle, min(middle, fast or middle), max(middle, slow or inf))
 
+
+def _fewest(curve: Curve, volume: int, open_s: float) -> int | None:
     def in_time(replicas: int) -> bool:
-        return job_s(capacity.middle, ceil(volume / replicas)) <= open_s
+        return job_s(curve, ceil(volume / replicas)) <= open_s
 
     if not in_time(volume):
         return None

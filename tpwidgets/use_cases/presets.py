@@ -42,6 +42,16 @@ class Assumption:
     step: float
     source: str
     part: str = ""
+    preset: tuple[float, str] | None = field(default=None, repr=False)
+    """The value that it came with, and its source, once it is another."""
+
+    def at(self, value: float) -> "Assumption":
+        """Return it with a value set by hand: the preset's source says nothing of that."""
+        preset = self.preset or (self.value, self.source)
+        if value == preset[0]:
+            return replace(self, value=value, source=preset[1], preset=None)
+        source = f"set by hand; the preset has {preset[0]:,g}: {preset[1]}"
+        return replace(self, value=value, source=source, preset=preset)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +158,7 @@ class UseCase:
         return replace(
             self,
             assumptions=tuple(
-                replace(a, value=_within(a, changes[a.name])) if a.name in changes else a
+                a.at(_within(a, changes[a.name])) if a.name in changes else a
                 for a in self.assumptions
             ),
         )
@@ -269,7 +279,13 @@ _CHATBOT = UseCase(
         Assumption("tickets_per_day", "Tickets a day", 5000, "", 1, 1_000_000, 1, "chosen"),
         Assumption(
             "busiest_pct", "Of them in the busiest hour", 10, "%", 4.2, 50, 0.1,
-            "chosen: an even day has 4.2 %",
+            "chosen: an even day has 4.2 %; the other hours are as busy as in offices, with a dip "
+            "at noon",
+        ),
+        Assumption(
+            "burstiness", "How independently they come", 1, "", 0.1, 10, 0.1,
+            "chosen: 1 is people who don't know of each other (Poisson arrivals); below they come "
+            "in bursts (gamma), above more evenly",
         ),
         Assumption("turns", "Questions per ticket", 4, "", 1, 50, 1, "chosen"),
         Assumption(

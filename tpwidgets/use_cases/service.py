@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..metrics.intervals import turns_interval
-from ..metrics.turns import EDGE_S
+from ..metrics.pooled import within
+from ..samples import Window
 from ..words import amid_ramp, measured
 
 if TYPE_CHECKING:
@@ -119,14 +120,18 @@ class Curve:
 
         None where there are none.
         """
-        usables = [p for p in run.rows if usable(p) and measured(p, "output_tokens_mean")]
         # a level measured again replaces the former
-        levels = {(p.get("rate"), p["concurrency"]): p for p in usables}
-        points = sorted(levels.values(), key=_in_flight)
-        if not points:
+        levels = {
+            (p.get("rate"), p["concurrency"]): (p, window)
+            for p, window in zip(run.rows, run.windows, strict=True)
+            if usable(p) and measured(p, "output_tokens_mean")
+        }
+        if not levels:
             return None
+        chosen = sorted(levels.values(), key=lambda pair: _in_flight(pair[0]))
+        points = [point for point, _ in chosen]
         output_tokens = float(np.mean([measured(p, "output_tokens_mean") for p in points]))
-        e2e_s, wider, alone_s, prompt_s, spread = _requests(run, points, output_tokens)
+        e2e_s, wider, alone_s, prompt_s, spread = _requests(run, chosen, output_tokens)
         e2e_s *= {"_lo": 1 / wider, "": np.ones(len(points)), "_hi": wider}[bound]
         e2e_s = np.maximum.accumulate(e2e_s)  # nobody is served faster for the company
         ttft = float(np.mean([_ratio(p, "ttft_p50_ms", bound) for p in points]))
@@ -149,7 +154,7 @@ def _in_flight(point: Point) -> float:
 
 
 def _requests(
-    run: "Run", points: Sequence[Point], output_tokens: float
+    run: "Run", points: Sequence[tuple[Point, Window]], output_tokens: float
 ) -> tuple[Floats, Floats, Floats, float, Floats]:
     """Tell the points' mean E2E latencies, TTFT alone, what another prompt adds, and the spread.
 
@@ -168,11 +173,8 @@ def _requests(
     e2e = ended - sent
     firsts = np.sort(sent + ttft)
     means, wider, waits, before, spread, steps, weights = [], [], [], [], [], [], []
-    for point in points:
-        start, end = (
-            (measured(point, f"window_{at}_s") or 0.0) + EDGE_S for at in ("start", "end")
-        )
-        mine = (ended > start) & (ended <= end)
+    for point, window in points:
+        mine = within(window, ended)
         means.append(float(e2e[mine].mean()))
         wider.append(_wider(e2e[mine][np.argsort(ended[mine])], round(_in_flight(point))))
         ttft_s = float(ttft[mine].mean())
@@ -189,7 +191,7 @@ def _requests(
     design = np.stack([np.ones(len(x)), x], axis=1) * weight[:, None]
     alone, each = np.linalg.lstsq(design, y * weight, rcond=None)[0]
     each = float(each) if alone > 0 and each > 0 else 0.0
-    lowest = waits[0] + steps[0] / 2 * (_in_flight(points[0]) > 1.5)
+    lowest = waits[0] + steps[0] / 2 * (_in_flight(points[0][0]) > 1.5)
     alone_s = np.maximum(waits[0] - each * before[0], LEAST * float(lowest.mean()))
     return np.array(means), np.array(wider), alone_s, each, np.concatenate(spread)
 
