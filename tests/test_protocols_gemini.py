@@ -52,6 +52,18 @@ def test_a_later_event_may_leave_counts_out() -> None:
     assert (usage.prompt_tokens, usage.output_tokens) == (3, 1)
 
 
+def test_a_count_that_is_left_out_is_0() -> None:
+    """Protocol buffers write no zeros; where nothing was counted at all, nothing is known."""
+    usage = said(chunk({"text": "a"}, promptTokenCount=3, candidatesTokenCount=1)).usage
+    assert (usage.cached_tokens, usage.reasoning_tokens) == (0, 0)
+    odd = said(chunk({"text": "a"}, promptTokenCount=3, cachedContentTokenCount="5")).usage
+    assert (odd.cached_tokens, odd.reasoning_tokens) == (None, 0)
+    untold = said(chunk({"text": "a"}), chunk({"text": "b"}, candidatesTokenCount=2)).usage
+    assert (untold.cached_tokens, untold.reasoning_tokens) == (None, None)
+    late = said(*ANSWER, chunk(promptTokenCount=12)).usage
+    assert (late.cached_tokens, late.reasoning_tokens) == (5, 50)
+
+
 def test_a_tool_call_is_output() -> None:
     outcome = said(chunk({"functionCall": {"name": "sum", "args": {"a": 1}}}))
     assert (outcome.token_ns, outcome.first_output_ns, outcome.chars) == ([0], 0, 3 + 8)

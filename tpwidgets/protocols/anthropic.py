@@ -82,7 +82,8 @@ class Anthropic(WireProtocol):
 def _note_prompt(said: Any, known: Usage) -> None:
     """Take over the prompt's tokens: the input's, and those that the cache gave or took.
 
-    Counts are cumulative, and a later event may leave out what an earlier one told.
+    Counts are cumulative, and a later event may leave out what an earlier one told. Anthropic sends
+    0 where the cache gave nothing; other servers leave the count out, which says nothing.
     """
     cached = count(said, "cache_read_input_tokens")
     parts = count(said, "input_tokens"), cached, count(said, "cache_creation_input_tokens")

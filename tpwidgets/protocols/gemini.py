@@ -48,10 +48,20 @@ class Gemini(WireProtocol):
 
 
 def _note(said: Any, known: Usage) -> None:
-    """Take over the counts, which run along in each event; thoughts stand beside the answer."""
+    """Take over the counts, which run along in each event; thoughts stand beside the answer.
+
+    Counts of 0 are left out, as in all JSON that is made of protocol buffers: where a prompt's
+    tokens are told and none is cached or thought, that says so.
+    """
     answer, thoughts = count(said, "candidatesTokenCount"), count(said, "thoughtsTokenCount")
     known.prompt_tokens = count(said, "promptTokenCount") or known.prompt_tokens
     known.output_tokens = (answer or 0) + (thoughts or 0) or known.output_tokens
-    cached = count(said, "cachedContentTokenCount")
-    known.cached_tokens = known.cached_tokens if cached is None else cached
-    known.reasoning_tokens = known.reasoning_tokens if thoughts is None else thoughts
+    known.cached_tokens = _counted(said, "cachedContentTokenCount", known.cached_tokens)
+    known.reasoning_tokens = _counted(said, "thoughtsTokenCount", known.reasoning_tokens)
+
+
+def _counted(said: Any, name: str, before: int | None) -> int | None:
+    now = count(said, name)
+    if now is not None or before is not None:
+        return before if now is None else now
+    return 0 if count(said, "promptTokenCount") and name not in said else None

@@ -59,7 +59,7 @@ class _Ollama(WireProtocol):
         elif thought:
             outcome.token(stamp_ns, chars(thought), output=False)
         if done:
-            outcome.usage = Usage(
+            outcome.usage = Usage(  # nothing tells what was cached, or how many were thoughts
                 # one that was served from the cache is counted as 0, or not at all
                 prompt_tokens=count(said, "prompt_eval_count") or None,
                 output_tokens=count(said, "eval_count"),

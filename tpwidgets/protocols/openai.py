@@ -13,7 +13,11 @@ C = TypeVar("C")
 
 
 def usage_of(said: Any, prompt: str = "prompt", output: str = "completion") -> Usage | None:
-    """Read a usage object; zeros in both counts mean that the server did not count."""
+    """Read a usage object; zeros in both counts mean that the server did not count.
+
+    Details that are left out, or null, say nothing: vLLM does so unless it is told otherwise, and
+    many servers know none. OpenAI itself sends zeros.
+    """
     prompt_tokens, output_tokens = count(said, f"{prompt}_tokens"), count(said, f"{output}_tokens")
     if not prompt_tokens and not output_tokens:
         return None
