@@ -7,6 +7,8 @@ import ipywidgets as w
 import pytest
 
 from tpwidgets.conditions import at_start
+from tpwidgets.endpoints import bodies
+from tpwidgets.endpoints.endpoint import Endpoint, resolve
 from tpwidgets.errors import SettingsError
 from tpwidgets.masking import MASK
 from tpwidgets.widgets.controls import Controls
@@ -87,6 +89,8 @@ AZURE = {
         '{"api_key": "hunter-2-hunter"}',
         '{"user": "sk1234567890abcdefghij"}',
         '{"user": "sk1234567890abcdefghij"',
+        '{"password": "hunter2"}',
+        '{"proxy": {"api_key": "abc123"}',
     ],
 )
 def test_a_secret_does_not_stay_in_the_body(controls: Controls, typed: str) -> None:
@@ -119,6 +123,27 @@ def test_a_secret_in_a_given_body_is_sent_and_shown_nowhere() -> None:
     shown = at_start(endpoint, Workload.of(8, 8))["extra_body"], as_code(endpoint, {}, None)
     assert all(MASK in str(text) and "hunter" not in str(text) for text in shown)
     assert "hunter" not in repr(endpoint)
+
+
+def test_short_secrets_are_masked_and_plain_words_are_shown() -> None:
+    secret = {"password": "hunter2", "api_key": "abc123", "keys": {"access_token": ["t0k"]}}
+    plain = {"auth": "none", "token": "Auto", "stop_token": "</s>", "key": "", "code": 7}
+    plain |= {"use_key": True, "secret": None, "tool_choice": "required"}
+    found = bodies.masked(secret | plain)
+    assert {name: found[name] for name in plain} == plain
+    assert (found["password"], found["api_key"]) == (MASK, MASK)
+    assert found["keys"] == {"access_token": [MASK]}
+    endpoint = Endpoint("http://127.0.0.1:9", extra_body=secret)
+    assert endpoint.mask()("no user hunter2") == f"no user {MASK}"
+
+
+def test_fields_are_added_to_an_endpoints_own() -> None:
+    own = Endpoint("http://127.0.0.1:9/v1", headers={"X-Own": "1"}, extra_body={"a": 1, "b": 1})
+    controls = Controls(own, {})
+    box(controls, "extra-body").value = '{"b": 2, "c": 3}'
+    assert controls.endpoint().extra_body == {"a": 1, "b": 2, "c": 3}
+    with pytest.raises(SettingsError, match="extra_body must be a dict"):
+        resolve(own, extra_body=object())
 
 
 @pytest.mark.parametrize(

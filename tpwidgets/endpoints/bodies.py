@@ -1,12 +1,15 @@
 """Body fields that hold secrets: Azure's data sources and LiteLLM's ``api_key`` travel there."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from ..masking import MASK, is_secret_name, looks_like_a_key
 
-_SHORTEST = 8
-"""Shorter texts are words, such as ``"tool_choice": "auto"``; numbers are never secrets."""
+_PLAIN = re.compile(
+    r"(?i)\W*|<.*>|auto|none|null|default|true|false|yes|no|on|off|any|required|optional|bearer|basic"
+)
+"""No secrets, whatever their field is called: ``"auth": "none"``, ``"stop_token": "</s>"``."""
 
 
 def secrets(value: Any, name: str = "") -> Iterator[str]:
@@ -31,8 +34,6 @@ def masked(value: Any, name: str = "") -> Any:
 
 
 def _is_secret(value: Any, name: str) -> bool:
-    return (
-        isinstance(value, str)
-        and len(value) >= _SHORTEST
-        and (is_secret_name(name) or looks_like_a_key(value))
-    )
+    if not isinstance(value, str):  # numbers are never secrets: a limit is one
+        return False
+    return looks_like_a_key(value) or (is_secret_name(name) and not _PLAIN.fullmatch(value.strip()))

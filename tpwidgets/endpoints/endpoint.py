@@ -249,6 +249,7 @@ def resolve(target: "str | Endpoint", **overrides: Any) -> Endpoint:
     """Return the endpoint that `target` means: an Endpoint, a simulated profile's name, or a URL.
 
     A profile's server is started on first use and shared by whoever asks for it in this process.
+    Headers and body fields are added to an Endpoint's own.
 
     Raises
     ------
@@ -261,6 +262,8 @@ def resolve(target: "str | Endpoint", **overrides: Any) -> Endpoint:
             given = {"key": None, "api_key_env": None} | given
         if "headers" in given:  # added to the endpoint's own, which may hold its password
             given["headers"] = {**target.headers, **_checked(given["headers"])}
+        if isinstance(given.get("extra_body"), Mapping):
+            given["extra_body"] = {**target.extra_body, **given["extra_body"]}
         return replace(target, **given)
     if not isinstance(target, str):
         url = getattr(target, "url", None)  # a Simulation, say

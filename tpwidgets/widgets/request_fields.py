@@ -1,6 +1,7 @@
 """How a request is made: protocol, items, what prompts share, further headers and fields."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -141,7 +142,10 @@ def _secret_in_body(text: str) -> str:
     try:
         secret = any(bodies.secrets(json.loads(written)))
     except ValueError:  # half of an object may hold a whole key
-        secret = looks_like_a_key(written)
+        named = re.findall(r'"([^"]+)"\s*:\s*"([^"]*)', written)
+        secret = looks_like_a_key(written) or any(
+            any(bodies.secrets(value, name)) for name, value in named
+        )
     return (
         "Body fields: that looks like a secret, and what is typed here is saved with the "
         'notebook. Put it into a variable and write {"name": "$VARIABLE"}.'
