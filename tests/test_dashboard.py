@@ -211,8 +211,9 @@ def test_limits_and_precision_are_what_the_fields_say(controls: Controls) -> Non
     assert "within ±5 %, or that much was counted" in note.value
     box(controls, "precision").value = 0
     assert "until that much was counted" in note.value
-    box(controls, "precision").value = 0.1
-    with pytest.raises(tp.SettingsError, match=r"precision must be from 0\.005"):
+    box(controls, "precision").value = 0.2
+    said = r"from ±0\.5 % to ±50 % \(0\.005 to 0\.5\), not ±0\.2 % \(0\.002\)"
+    with pytest.raises(tp.SettingsError, match=f"precision must be {said}"):
         controls.settings()
 
 

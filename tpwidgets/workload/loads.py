@@ -131,7 +131,10 @@ def precise(value: object) -> float | None:
         return None
     number = positive("precision", value, "(0.10 is ±10 %)")
     if not 0.005 <= number <= 0.5:
-        raise SettingsError(f"precision must be from 0.005 to 0.5 (0.10 is ±10 %), not {value!r}.")
+        raise SettingsError(
+            "precision must be from ±0.5 % to ±50 % (0.005 to 0.5), not "
+            f"±{100 * number:.6g} % ({number:g})."
+        )
     return number
 
 
