@@ -203,6 +203,32 @@ def test_a_killed_worker_is_an_error_and_leaves_nothing(sim: Any) -> None:
     assert len(measurement.run.samples) > 4
 
 
+def test_a_killed_worker_takes_no_level_with_it_that_was_measured(sim: Any) -> None:
+    def kill(m: Any) -> None:
+        if m.progress.level == 2:
+            os.kill(m._fleet.pids[0], signal.SIGKILL)
+
+    measurement = begin(sim.url, concurrency=(1, 2), requests=20)
+    measurement.on_update(kill)
+    run = measurement.wait(PATIENCE_S)
+    assert run.state == "stopped"
+    assert [row["concurrency"] for row in run.rows if not row["provisional"]] == [1]
+    assert "ended early: the measuring process ended by itself" in measurement.progress.text
+    assert "the measuring process ended by itself" in run.conditions["notes"][-1]
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("price", [10.0, [tp.Price.per_hour(1)]])
+def test_what_is_no_price_is_refused_before_anything_is_sent(price: Any) -> None:
+    for begun in (tp.start, tp.start_sweep):
+        with pytest.raises(
+            tp.SettingsError, match=r"price must be a Price, such as Price\.per_hour"
+        ):
+            begun("https://api.example.com/v1", price=price)
+    with pytest.raises(tp.SettingsError, match="token_limit"):
+        tp.start_sweep("https://api.example.com/v1", token_limit="1000")
+
+
 def test_a_server_that_refuses_everything_is_an_error() -> None:
     served: list[Request] = []
 

@@ -64,6 +64,14 @@ class Gathered:
         """Whether no further level is to be begun."""
         return bool(self.finished or self.broken or self._spent_up)
 
+    @property
+    def measured(self) -> bool:
+        """Whether a level was counted to its end, with an answer in it: that is kept."""
+        return any(
+            sample.status == "ok" and window.start_s < sample.ended_s <= window.end_s
+            for window in self.windows for sample in self.samples
+        )  # fmt: skip
+
     def spent(self, purse: "Purse") -> float:
         """Return what probes and requests have taken of it."""
         return self._billed[self.purses.index(purse)] + purse.probes

@@ -212,8 +212,11 @@ class Measurement(UnderWay[Run]):
             if self._fleet is not None:
                 complaint = self._fleet.close()
         if not self._state.finished and not self._stop.is_set():
-            said = f"The measuring process ended by itself. {complaint}"
-            raise MeasurementError(self.endpoint.mask()(said).strip())
+            said = self.endpoint.mask()(f"the measuring process ended by itself. {complaint}")
+            said = said.strip(". ")
+            if not self._state.measured:
+                raise MeasurementError(f"{said[0].upper()}{said[1:]}.")
+            self._state.broken = said
         ended = {sample.status for sample in self._state.samples}
         nothing_failed = self._state.cut_short and not self._state.note
         if "ok" not in ended and not nothing_failed and not self._stop.is_set():

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..cost.price import Price
 from ..endpoints.endpoint import Endpoint, resolve
+from ..engine.budget import TokenPurse
 from ..errors import EndpointError, TpwidgetsError, refuse_unknown
 from ..words import level, per_second
-from .api import SETTINGS, start, waited
+from .api import SETTINGS, known_price, start, waited
 from .grid import COLUMNS, Grid, said
 from .measurement import Measurement, Progress
 from .meter import Live
@@ -282,6 +283,9 @@ def start_sweep(endpoint: "str | Endpoint", **settings: Any) -> Sweep:
     """
     refuse_unknown(settings.keys() - set(SETTINGS), SETTINGS, "sweep()")
     plan = Plan.of(settings)
+    known_price(settings.get("price"))
+    if settings.get("token_limit") is not None:
+        TokenPurse.of_tokens(settings["token_limit"], plan.workloads[0])
     if not settings.get("confirm"):
         names = {name: settings.get(name) for name in ("model", "protocol")}
         target = resolve(endpoint, **names)
