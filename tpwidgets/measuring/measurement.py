@@ -216,7 +216,7 @@ class Measurement(UnderWay[Run]):
             said = said.strip(". ")
             if not self._state.measured:
                 raise MeasurementError(f"{said[0].upper()}{said[1:]}.")
-            self._state.broken = said
+            self._state.broken, self._state.open_window = said, None
         ended = {sample.status for sample in self._state.samples}
         nothing_failed = self._state.cut_short and not self._state.note
         if "ok" not in ended and not nothing_failed and not self._stop.is_set():
