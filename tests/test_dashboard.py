@@ -217,6 +217,29 @@ def test_limits_and_precision_are_what_the_fields_say(controls: Controls) -> Non
         controls.settings()
 
 
+@pytest.mark.parametrize(
+    "given",
+    [{"token_limit": -1}, {"token_limit": 0}, {"spend_limit_usd": 0}, {"spend_limit_usd": "1"},
+     {"seconds": -3}, {"seconds": 0}, {"requests": "ten"}, {"precision": 0.9}, {"timeout_s": 0},
+     {"shared_prefix_tokens": -1}, {"protocol": "grpc"}, {"headers": 7}],
+    ids=str,
+)  # fmt: skip
+def test_what_is_given_in_code_is_refused_as_it_is_by_measure(given: dict[str, Any]) -> None:
+    with pytest.raises(tp.SettingsError, match=next(iter(given))):
+        Controls("http://127.0.0.1:9/v1", given)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"timeout_s": 7200}, {"timeout_s": 0.05}, {"seconds": 1e6}, {"token_limit": 10**11},
+     {"spend_limit_usd": 2e6}, {"ramp_s": 1e5}, {"limits": {"ttft_p95_ms": 4e6}}],
+    ids=str,
+)  # fmt: skip
+def test_what_measure_takes_a_field_has_room_for(given: dict[str, Any]) -> None:
+    said = Controls("http://127.0.0.1:9/v1", given).settings()
+    assert {name: said[name] for name in given} == given
+
+
 @pytest.mark.parametrize("case", USE_CASES.values(), ids=USE_CASES)
 def test_a_use_case_sets_all_that_it_asks_for(controls: Controls, case: UseCase) -> None:
     box(controls, "load").value = "rate"

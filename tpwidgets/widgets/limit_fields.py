@@ -5,25 +5,36 @@ from typing import Any
 
 import ipywidgets as w
 
-from ..workload.loads import PRECISION, positive
+from ..workload.loads import PRECISION, ends, positive, whole
 from .group import Group
 
 _TIMEOUT_S = 60
+_MOST_TOKENS = 10**12
+_ANY = 1e12
+"""More than anyone means: `tp.measure` knows no bound, and a box has to have one."""
 _FIT: dict[str, Any] = {"description_width": "initial"}
 
 
 class LimitFields(Group):
-    """The part of the controls in which 0 mostly means that the measurement finds its own end."""
+    """The part of the controls in which 0 mostly means that the measurement finds its own end.
+
+    In code, None means that: a 0 that is given is refused, as `tp.measure` refuses it.
+
+    Raises
+    ------
+    SettingsError
+        Names the first setting that is refused.
+    """
 
     def __init__(self, given: dict[str, Any]) -> None:
-        timeout_s = positive("timeout_s", given.get("timeout_s", _TIMEOUT_S), "(seconds)")
+        given = _checked(given)
         self.requests = w.BoundedIntText(
             value=given.get("requests") or 0, min=0, max=10_000_000, style=_FIT,
             description="Requests per level", tooltip="0: until the interval is narrow enough",
             layout=w.Layout(width="200px"),
         )  # fmt: skip
         self.seconds = w.BoundedFloatText(
-            value=given.get("seconds") or 0, min=0, max=86_400, style=_FIT,
+            value=given.get("seconds") or 0, min=0, max=_ANY, style=_FIT,
             description="Seconds per level", tooltip="0: until the interval is narrow enough",
             layout=w.Layout(width="200px"),
         )  # fmt: skip
@@ -34,16 +45,16 @@ class LimitFields(Group):
             "requests or seconds say when it ends",
         )  # fmt: skip
         self.timeout_s = w.BoundedFloatText(
-            value=timeout_s, min=0.1, max=3600, style=_FIT, layout=w.Layout(width="180px"),
+            value=given["timeout_s"], min=0, max=_ANY, style=_FIT, layout=w.Layout(width="180px"),
             description="Time limit (s)", tooltip="Give up on a request that long without a token",
         )  # fmt: skip
         self.spend_usd = w.BoundedFloatText(
-            value=given.get("spend_limit_usd") or 0, min=0, max=1e6, step=0.01, style=_FIT,
+            value=given.get("spend_limit_usd") or 0, min=0, max=_ANY, step=0.01, style=_FIT,
             layout=w.Layout(width="200px"), description="Spend limit ($)",
             tooltip="0: none; else stop before more is spent. Needs a price per 1M tokens",
         )  # fmt: skip
         self.tokens = w.BoundedIntText(
-            value=given.get("token_limit") or 0, min=0, max=1_000_000_000, step=10_000, style=_FIT,
+            value=given.get("token_limit") or 0, min=0, max=_MOST_TOKENS, step=10_000, style=_FIT,
             layout=w.Layout(width="200px"), description="Token limit",
             tooltip="0: none; else stop before more tokens are used, of prompts and answers "
             "together, at all levels together",
@@ -119,3 +130,14 @@ class LimitFields(Group):
         if self._ramp:
             said = "a ramp's sections end by themselves"
         self._note.value = f"<small>{said}</small>"
+
+
+def _checked(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is given, checked as `tp.measure` does; a limit that is not given is None."""
+    usd, tokens = given.get("spend_limit_usd"), given.get("token_limit")
+    return {
+        **ends(*(given.get(name) for name in ("requests", "seconds", "precision", "ramp_s"))),
+        "timeout_s": positive("timeout_s", given.get("timeout_s", _TIMEOUT_S), "(seconds)"),
+        "spend_limit_usd": None if usd is None else positive("spend_limit_usd", usd, "(USD)"),
+        "token_limit": None if tokens is None else whole("token_limit", tokens, 1, _MOST_TOKENS),
+    }

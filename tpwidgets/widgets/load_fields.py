@@ -75,7 +75,7 @@ class LoadFields(Group):
             "first to the last, to see in one pass where it begins to queue",
         )  # fmt: skip
         self._ramp_s = w.BoundedFloatText(
-            value=load.ramp_s or _RAMP_S, min=1, max=86_400, description="in (s)", style=_FIT,
+            value=load.ramp_s or _RAMP_S, min=0, max=1e12, description="in (s)", style=_FIT,
             layout=w.Layout(width="110px"), tooltip="How many seconds the ramp takes",
         )  # fmt: skip
         super().__init__(

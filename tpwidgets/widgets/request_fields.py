@@ -8,15 +8,17 @@ from typing import Any
 import ipywidgets as w
 
 from ..endpoints import bodies
-from ..endpoints.endpoint import PROTOCOL_TITLES
+from ..endpoints.endpoint import PROTOCOL_TITLES, Endpoint
 from ..endpoints.typed import REFERENCE, read_fields, read_headers
 from ..errors import SettingsError
 from ..masking import is_secret_name, looks_like_a_key
+from ..workload.loads import whole
 from ..workload.prompts import MAX_TOKENS, Workload
 from .fields import LengthField
 from .group import Group
 
 _FIT: dict[str, Any] = {"description_width": "initial"}
+_SHARED = "shared_prefix_tokens"
 
 
 class RequestFields(Group):
@@ -25,17 +27,24 @@ class RequestFields(Group):
     What is typed into a box is saved with the notebook, so what looks like a secret is taken
     out, and `say` told why: a key has a place of its own, and ``$NAME`` stands for a
     variable's value.
+
+    Raises
+    ------
+    SettingsError
+        Names the first setting that is refused.
     """
 
     def __init__(
         self, given: dict[str, Any], protocol: str | None, say: Callable[[str], None]
     ) -> None:
-        body = given.get("extra_body") or {}
+        body, headers = given.get("extra_body") or {}, given.get("headers") or {}
         if not isinstance(body, dict):
             raise SettingsError("extra_body must be a dict that JSON can hold.")
+        # whatever the address is, it checks these
+        Endpoint("localhost", protocol=given.get("protocol"), headers=headers, extra_body=body)
         hidden = {name: value for name, value in body.items() if any(bodies.secrets(value, name))}
         shown = {name: value for name, value in body.items() if name not in hidden}
-        self._given = {"headers": given.get("headers") or {}, "extra_body": hidden}
+        self._given = {"headers": headers, "extra_body": hidden}
         self._say = say
         self._protocol = w.Dropdown(
             options=[("found out", ""), *((name, key) for key, name in PROTOCOL_TITLES.items())],
@@ -49,7 +58,7 @@ class RequestFields(Group):
         )  # fmt: skip
         self._batch.slider.layout.width = "240px"
         self._shared = w.BoundedIntText(
-            value=given.get("shared_prefix_tokens", 0), min=0, max=MAX_TOKENS, style=_FIT,
+            value=whole(_SHARED, given.get(_SHARED, 0), 0, MAX_TOKENS), min=0, max=MAX_TOKENS, style=_FIT,
             description="Shared prefix (tok)", layout=w.Layout(width="210px"),
             tooltip="So many tokens are the same in all prompts, for a prefix cache to serve; "
             "0: cold prompts, different from the first word on",
@@ -88,12 +97,12 @@ class RequestFields(Group):
         What belongs to the endpoint is in `overrides`; a prefix is not checked against the
         prompts' length.
         """
-        found = {"batch": self._batch.value, "shared_prefix_tokens": int(self._shared.value)}
+        found = {"batch": self._batch.value, _SHARED: int(self._shared.value)}
         return {name: value for name, value in found.items() if value != getattr(Workload, name)}
 
     def take(self, given: Mapping[str, Any]) -> None:
         """Set the items per request and the shared prefix, if they are given."""
-        fields: dict[str, Any] = {"batch": self._batch, "shared_prefix_tokens": self._shared}
+        fields: dict[str, Any] = {"batch": self._batch, _SHARED: self._shared}
         for name, field in fields.items():
             if name in given:
                 field.value = given[name]

@@ -32,7 +32,7 @@ class SloFields(Group):
         self._others: dict[str, float] = {}
         self._boxes = {
             name: w.BoundedFloatText(
-                min=0, max=3_600_000, step=10, style=_FIT, layout=w.Layout(width="113px"),
+                min=0, max=1e12, step=10, style=_FIT, layout=w.Layout(width="113px"),
                 description=f"{name.upper()} ≤",
                 tooltip=f"{NAMES[name]} in ms at most, at the percentile; 0: no limit",
             )
