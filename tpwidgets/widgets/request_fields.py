@@ -58,8 +58,8 @@ class RequestFields(Group):
         )  # fmt: skip
         self._batch.slider.layout.width = "240px"
         self._shared = w.BoundedIntText(
-            value=whole(_SHARED, given.get(_SHARED, 0), 0, MAX_TOKENS), min=0, max=MAX_TOKENS, style=_FIT,
-            description="Shared prefix (tok)", layout=w.Layout(width="210px"),
+            value=whole(_SHARED, given.get(_SHARED, 0), 0, MAX_TOKENS), min=0, max=MAX_TOKENS,
+            description="Shared prefix (tok)", style=_FIT, layout=w.Layout(width="210px"),
             tooltip="So many tokens are the same in all prompts, for a prefix cache to serve; "
             "0: cold prompts, different from the first word on",
         )  # fmt: skip
