@@ -245,6 +245,7 @@ def test_a_use_case_sets_all_that_it_asks_for(controls: Controls, case: UseCase)
     box(controls, "load").value = "rate"
     box(controls, "batch").value = 4
     box(controls, "limit-e2e").value = 1
+    box(controls, "requests").value = 10
     box(controls, "use-case").value = "bi-insights"  # has a level's end of its own
     box(controls, "use-case").value = case.name
     assert controls.load == load_from(case.settings())
@@ -347,6 +348,13 @@ def test_a_use_case_is_known_by_its_name() -> None:
     explorer.close()
     explorer = tp.Explorer("http://127.0.0.1:9/v1", use_case="campaign-variants", requests=6)
     assert not {"seconds", "precision"} & explorer.controls.settings().keys()
+    box(explorer, "use-case").value = "bi-insights"
+    said = explorer.controls.settings()
+    assert said["requests"] == 6
+    assert not {"seconds", "precision"} & said.keys()
+    explorer.close()
+    explorer = tp.Explorer("http://127.0.0.1:9/v1", use_case="bi-insights", ramp_s=60)
+    assert explorer.controls.load.ramp_s == 60
     explorer.close()
     with pytest.raises(tp.SettingsError, match="'chatbot' is not known"):
         tp.Explorer(use_case="chatbot")

@@ -24,6 +24,8 @@ from .usual_price import Asked, UsualPrice
 
 _GIVEN: dict[str, Any] = {"concurrency": "1-64", "prompt_tokens": 256, "output_tokens": 64}
 """What the fields stand at if nothing else was given."""
+_END = dict.fromkeys(("requests", "seconds", "precision"))
+"""What says when a level ends, as a whole."""
 
 
 class Controls(w.VBox):
@@ -36,9 +38,8 @@ class Controls(w.VBox):
         usual = _GIVEN | (_asked(case) if case is not None else {})
         if given.get("rate") is not None:
             del usual["concurrency"]
-        if {"requests", "seconds", "precision"} & given.keys():  # a level's end is said as a whole
-            usual = usual | {"seconds": None, "precision": None}
-        given = usual | given
+        self._own_end = not given.keys().isdisjoint({*_END, "ramp_s"})
+        given = usual | (_END if self._own_end else {}) | given
         self.use_case = UseCaseFields(case)
         self.loads = LoadFields(given)
         self.slo = SloFields(given)
@@ -215,6 +216,8 @@ class Controls(w.VBox):
         if case is None:
             return
         asked = _asked(case)
+        if self._own_end:  # said in code, and no use case's
+            asked = {name: value for name, value in asked.items() if name not in _END}
         if former is not None and former.name == case.name:
             before = _asked(former)
             asked = {name: value for name, value in asked.items() if value != before[name]}
@@ -228,4 +231,4 @@ class Controls(w.VBox):
 
 def _asked(case: UseCase) -> dict[str, Any]:
     """Return all that a use case sets, as keywords for `tp.measure`."""
-    return {"batch": 1, "limits": {}, "seconds": None, "precision": None, **case.settings()}
+    return {"batch": 1, "limits": {}, **_END, **case.settings()}

@@ -100,6 +100,8 @@ class LimitFields(Group):
 
     def take(self, given: Mapping[str, Any]) -> None:
         """Set the time limit, and when a level ends, as far as they are given."""
+        if "requests" in given:
+            self.requests.value = given["requests"] or 0
         if "seconds" in given:
             self.seconds.value = given["seconds"] or 0
         if "precision" in given:
