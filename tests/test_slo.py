@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import tpwidgets as tp
-from tpwidgets.metrics.intervals import share_interval, share_test
 from tpwidgets.metrics.ledger import Columns, Ledger
+from tpwidgets.metrics.shares import share_interval, share_test
 from tpwidgets.metrics.slo import Limits, assess
 from tpwidgets.samples import Sample
 

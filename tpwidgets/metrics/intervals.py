@@ -11,7 +11,7 @@ sequences", Oper. Res. 32 (1984); and those in `dependence`.
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from math import ceil, exp, floor, inf, lgamma, log, log1p, sqrt
+from math import ceil, floor, inf, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -107,13 +107,13 @@ def percentiles(
         value = _at(ordered, p) if ordered.size else None
         interval: Interval = NONE
         if value is not None and _ranks(ordered.size, p):
-            effect = _effect(values <= value, overall, at_once) if at_once else 1.0
+            effect = design_effect(values <= value, overall, at_once) if at_once else 1.0
             interval = _percentile_interval(ordered, p, effect)
         found.append((value, interval))
     return found
 
 
-def _effect(below: NDArray[np.bool_], overall: float, at_once: float) -> float:
+def design_effect(below: NDArray[np.bool_], overall: float, at_once: float) -> float:
     """Return how many values are worth one where a share of them is asked for.
 
     Few values tell of a tail: where it seems to depend on less than all of them do (`overall`), it
@@ -125,7 +125,7 @@ def _effect(below: NDArray[np.bool_], overall: float, at_once: float) -> float:
 
 def _percentile_interval(ordered: Floats, p: float, effect: float) -> Interval:
     """Give the 95 % interval of percentile `p`, where `effect` values are worth one."""
-    n, worth = ordered.size, _worth(ordered.size, effect)
+    n, worth = ordered.size, independent(ordered.size, effect)
     ranks = _ranks(worth, p)
     if ranks is not None:
         each = (n + 1) / (worth + 1)
@@ -142,7 +142,7 @@ def _percentile_interval(ordered: Floats, p: float, effect: float) -> Interval:
     return max(low, min(0.0, float(ordered[0]))), value + times * (_at(ordered, p + inner) - value)
 
 
-def _worth(n: int, effect: float) -> int:
+def independent(n: int, effect: float) -> int:
     """Return how many independent values `n` are worth, `effect` of which are worth one."""
     return max(1, round(n / max(EVENED_OUT, effect)))
 
@@ -176,65 +176,6 @@ def _ranks(n: int, p: float) -> tuple[float, float] | None:
     upper = at(1 - ALPHA / 2)
     lower = at(ALPHA / 2 if upper else ALPHA - (1 - float(cdf[n - 1])))
     return (lower, upper or float(n)) if lower else None
-
-
-def share_test(met: int, n: int, share: float) -> bool | None:
-    """Tell whether at least `share` (0 to 1) of all do what `met` of `n` did; None: in doubt.
-
-    Exact and one-sided, at 2.5 % each way: the binomial test that order statistics' intervals
-    (`percentiles`) turn around, so it says of a percentile what these say, and at any n.
-    """
-    if n < 1 or not 0 < share < 1:
-        return None if n < 1 or share > 0 else True
-    log_p, log_q = log(share), log1p(-share)
-    if n > EXACT_UP_TO:
-        off = (met - n * share) / sqrt(n * share * (1 - share))
-        return None if abs(off) < Z else off > 0
-
-    def chance(low: int, high: int) -> float:
-        """P(low ≤ B ≤ high) for B ~ Binomial(n, share)."""
-        top = lgamma(n + 1)
-        return sum(
-            exp(top - lgamma(k + 1) - lgamma(n - k + 1) + k * log_p + (n - k) * log_q)
-            for k in range(low, high + 1)
-        )
-
-    if met > n * share:
-        return True if chance(met, n) < ALPHA / 2 else None
-    return False if chance(0, met) < ALPHA / 2 else None
-
-
-def kept_test(values: Floats, most: float, share: float, at_once: float) -> bool | None:
-    """Tell whether at least `share` (0 to 1) of all requests keep a limit; None: in doubt.
-
-    As `share_test`, of as many as requests that were under way together are worth (`percentiles`).
-
-    Parameters
-    ----------
-    values : array of shape (n,)
-        What is limited, of each request, in the order of their ends.
-    most : float
-        The limit.
-    at_once : float
-        How many were under way at once.
-    """
-    n, kept = values.size, values <= most
-    effect = _effect(kept, dependence(ranked(values), at_once), at_once)
-    worth = min(n, _worth(n, effect))
-    return share_test(round(int(kept.sum()) * worth / max(n, 1)), worth, share)
-
-
-def share_interval(met: int, n: int) -> tuple[float, float]:
-    """Give the 95 % interval of a share, `met` of `n` (at least 1), by Wilson's score.
-
-    Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927);
-    recommended by Brown, Cai & DasGupta, "Interval estimation for a binomial proportion",
-    Statist. Sci. 16 (2001).
-    """
-    p, z2 = met / n, Z * Z
-    middle = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z / (1 + z2 / n) * sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def pooled_percentiles(

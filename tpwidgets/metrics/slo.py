@@ -16,7 +16,8 @@ import numpy as np
 
 from ..errors import SettingsError
 from ..words import bound, percent
-from .intervals import kept_test, percentile, share_interval, share_test
+from .intervals import percentile
+from .shares import kept_test, share_interval, share_test
 
 if TYPE_CHECKING:
     from .ledger import Columns
