@@ -42,8 +42,11 @@ def test_what_is_set_is_what_it_was_until_it_is_edited() -> None:
         row.reasoning.value = odd
         assert fields.value == Price.per_token(4.0, 0.25).batched()
         assert "reasoning: a number of $, or nothing" in row.note.value
+    row.reasoning.value = ""
     row.output.value = row.input.value = 0
-    assert fields.value is None
+    assert fields.value == Price.per_token(0.0).batched()
+    assert row.note.value == "<small>your own: free of charge</small>"
+    assert row.live["free"]
     free = PriceFields(Price.per_token(0.0))
     assert free.value == Price.per_token(0.0)  # given, not forgotten
     own = PriceFields(Price.per_hour(9.0, 2, 0.07, source="a list"))
@@ -52,7 +55,36 @@ def test_what_is_set_is_what_it_was_until_it_is_edited() -> None:
     own.first.busy_pct.value = 50
     assert own.value == Price.per_hour(9.0, 2, 0.5)
     own.first.basis.value = "token"
-    assert own.value is None
+    assert own.value is None  # only the kind was chosen
+    own.first.replicas.value = 3
+    own.first.basis.value = "hour"
+    own.first.hour.value = 0
+    assert own.value == Price.per_hour(0.0, 3, 0.5)
+
+
+def test_a_price_of_nothing_is_one_that_somebody_typed() -> None:
+    fields = PriceFields()
+    row = fields.first
+    assert fields.value is None
+    row.basis.value = "hour"
+    row.replicas.value = 2
+    assert (fields.value, row.note.value, row.live["free"]) == (None, "<small></small>", False)
+    row.hour.value = 3
+    row.hour.value = 0
+    assert fields.value == Price.per_hour(0.0, 2)
+    row.set(None)
+    assert fields.value is None
+
+
+def test_what_is_compared_never_takes_the_place_of_what_is_measured() -> None:
+    fields = PriceFields()
+    fields.add(Price.per_token(10.0))
+    fields.add(Price.per_hour(1.0))
+    assert (fields.value, fields.all, fields.others, fields.own_and_api) == (None, [], [], None)
+    fields.first.output.value = 1
+    fields.first.output.value = 0
+    assert fields.all == [Price.per_token(0.0), Price.per_token(10.0), Price.per_hour(1.0)]
+    assert fields.others == fields.all[1:]
 
 
 def test_up_to_three_prices_stand_side_by_side() -> None:
@@ -176,4 +208,8 @@ def test_what_is_compared_stays_with_the_run(explorer: tp.Explorer, tmp_path: An
     fields.first.output.value = fields.rows[1].hour.value = 10
     assert line.value.startswith("If own hardware did what was measured here: 2 M output tokens")
     fields.first.output.value = 0
+    assert run.price == Price.per_token(0.0)
+    assert line.value.endswith("never pays: the API costs nothing.")
+    fields.first.set(None)
     assert (run.price, line.value) == (None, "")
+    assert not run.compared

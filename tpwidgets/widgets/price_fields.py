@@ -70,17 +70,19 @@ class PriceFields(w.VBox):
 
     @property
     def value(self) -> Price | None:
-        """The price of what is measured; None while it is 0."""
+        """The price of what is measured; None while it is unknown."""
         return self.first.value
 
     @property
     def others(self) -> list[Price]:
-        """The prices beside it that are above 0."""
-        return [price for row in self._beside if (price := row.value) is not None]
+        """The known prices beside it; none while it is unknown, or one would take its place."""
+        return self.all[1:]
 
     @property
     def all(self) -> list[Price]:
-        """All prices that are above 0."""
+        """All known prices, that of what is measured first; none while that one is unknown."""
+        if self.value is None:
+            return []
         return [price for row in self.rows if (price := row.value) is not None]
 
     @property
@@ -143,6 +145,8 @@ class PriceFields(w.VBox):
 class PriceRow:
     """The fields of a price by the token or by the hour, and where it is from.
 
+    Fields that nobody touched stand at 0 and mean nothing; a 0 that was typed is a price.
+
     Parameters
     ----------
     title : str
@@ -162,6 +166,8 @@ class PriceRow:
         self._changed = changed
         self._given: Price | None = None
         self._said, self._setting = "", False
+        self._touched: set[w.Widget] = set()
+        """The fields that were typed into since a price was set."""
         self.basis = w.Dropdown(
             options=[("$ per 1M tokens", "token"), ("$ per hour, own hardware", "hour")],
             description=title, style=_FIT, layout=w.Layout(width="246px"),
@@ -210,23 +216,24 @@ class PriceRow:
 
     @property
     def value(self) -> Price | None:
-        """The price; None while it is 0. As long as it isn't edited it is the one that was set."""
+        """The price; None while it is unknown. Until it is edited it is the one that was set."""
         if not self.edited:
             return self._given
-        if self.basis.value == "hour":
+        by_hour = self.basis.value == "hour"
+        told = (self.hour,) if by_hour else (self.output, self.input)
+        if not any(field.value or field in self._touched for field in told):
+            return None  # only the kind was chosen
+        if by_hour:
             busy = round(self.busy_pct.value / 100, 8)
-            found = Price.per_hour(self.hour.value, self.replicas.value, busy)
-            return found if found.hour else None
+            return Price.per_hour(self.hour.value, self.replicas.value, busy)
         usual, thought = (_amount(field.value) for field in (self.cached_input, self.reasoning))
         found = Price.per_token(self.output.value, self.input.value, usual, reasoning=thought)
-        if not (found.output or found.input):
-            return None
         return found.batched(self.off_pct.value / 100) if self.off_pct.value else found
 
     @property
     def edited(self) -> bool:
-        """Whether anything was typed since the price was set."""
-        return self._state() != self._as_set
+        """Whether anything was typed since the price was set, or where none was."""
+        return self._state() != self._as_set or (self._given is None and bool(self._touched))
 
     def set(self, price: Price | None, said: str = "") -> None:
         """Put a price into the fields, and say beside them where it is from.
@@ -254,6 +261,7 @@ class PriceRow:
         for field, value in wanted.items():
             field.value = value
         self._setting, self._as_set = False, self._state()
+        self._touched.clear()
         self._typed()
 
     @property
@@ -262,7 +270,17 @@ class PriceRow:
         name = "" if self.edited or self._given is None else self._given.name
         fields = ("output", "input", "cached_input", "reasoning", "off_pct", "hour", "replicas",
                   "busy_pct")  # fmt: skip
-        return {"name": name, "hourly": self.basis, **{of: getattr(self, of) for of in fields}}
+        numbers = {of: getattr(self, of) for of in fields}
+        return {"name": name, "free": bool(self._is_free), "hourly": self.basis, **numbers}
+
+    @property
+    def _is_free(self) -> bool | None:
+        """Whether it costs nothing; None while the price is unknown."""
+        price = self.value
+        if price is None:
+            return None
+        parts = price.hour, price.output, price.input, price.cached_input, price.reasoning
+        return not any(parts)
 
     @property
     def _fields(self) -> tuple[Any, ...]:
@@ -271,8 +289,10 @@ class PriceRow:
     def _state(self) -> dict[w.Widget, Any]:
         return {field: field.value for field in self._fields}
 
-    def _typed(self, _: Any = None) -> None:
+    def _typed(self, change: Any = None) -> None:
         if not self._setting:
+            if change is not None:
+                self._touched.add(change["owner"])
             self._show()
             self._changed()
 
@@ -285,7 +305,9 @@ class PriceRow:
             field.description for field in (self.cached_input, self.reasoning)
             if by_token and field.value.strip() and _amount(field.value) is None
         ]  # fmt: skip
-        said = self._said if not self.edited else "" if self.value is None else "your own"
+        said = self._said
+        if self.edited:
+            said = {None: "", True: "your own: free of charge", False: "your own"}[self._is_free]
         self.note.value = (
             f'<small class="tp-bad">{" and ".join(odd)}: a number of $, or nothing</small>'
             if odd else f"<small>{escape(said)}</small>"
