@@ -133,12 +133,14 @@ def test_the_pareto_front_of_cost_waiting_and_speed():
         level(32, 800.0, 300.0, 10.0),
         level(64, 900.0, 90.0, 60.0, client_limited=True),
         level(128, 900.0, 90.0, 60.0, provisional=True),
+        level(256, 900.0, 90.0, 60.0, error_rate=0.02),  # nobody would run there
+        level(512, 900.0, 90.0, 60.0, queue_grows=True),
     ]
     prices = [Price.per_hour(4.0, name="own"), Price.per_token(10.0, 2.5), Price.per_token(0.0)]
     table = cost_table(points, prices)
     fronts = table.groupby("price", sort=False)["pareto"].apply(list).to_list()
-    assert fronts[0] == [True, True, False, True, True, False, False]
-    assert fronts[1] == fronts[2] == [True] + 6 * [False]  # waiting less costs nothing here
+    assert fronts[0] == [True, True, False, True, True, *4 * [False]]
+    assert fronts[1] == fronts[2] == [True] + 8 * [False]  # waiting less costs nothing here
     assert table["ttft_p95_ms"].tolist()[:2] == [100.0, 120.0]
     # where one point has no p95, medians are compared
     few = [*points[:2], level(3, 120.0, 60.0, 51.0, ttft_p95_ms=None)]
@@ -216,6 +218,22 @@ def test_refuses_both_and_neither():
     for both_or_neither in ({}, {"output": 1.0, "hour": 1.0}):
         with pytest.raises(SettingsError, match="either by the token or by the hour"):
             Price(**both_or_neither)
+
+
+def test_what_costs_rest_on_is_told_where_the_server_counts_no_tokens():
+    prices = [Price.per_token(10.0, 2.5), Price.per_token(10.0), Price.per_hour(1.0)]
+    chunks = POINT | {"estimated": True, "input_per_output": None, "prompt_tokens_mean": None}
+    by_token, without_input, by_hour = (
+        row["assumption"] for row in cost_table([chunks], prices).to_dict("records")
+    )
+    guess = "; tokens are counted as chunks, an estimate"
+    assert without_input == f"usage in the window, failed requests included{guess}"
+    why = "no cost is known: the server told no prompt tokens, which have a price"
+    assert by_token == f"{without_input}; {why}"
+    assert by_hour == f"busy as measured in every hour paid for{guess}"
+    assert cost_table([POINT], prices[0])["assumption"][0].startswith("usage billed in the window")
+    nothing = cost_table([NOTHING], prices[0])["assumption"][0]
+    assert nothing == "usage billed in the window, failed requests included"
 
 
 def test_estimate():

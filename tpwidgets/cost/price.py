@@ -3,13 +3,25 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isfinite
-from typing import TypeGuard
+from typing import NamedTuple, TypeGuard, TypeVar
 
 from ..errors import SettingsError
 from ..words import is_whole, measured, percent, usd
 
+F = TypeVar("F", float, float | None)
+
 MILLION = 1_000_000
 HOUR_S = 3600
+
+
+class Tier(NamedTuple):
+    """What an API asks for prompts above so many tokens: USD per 1M tokens, as in a `Price`."""
+
+    above: int
+    output: float
+    input: float
+    cached_input: float | None = None
+    reasoning: float | None = None
 
 
 @dataclass(frozen=True)
@@ -32,6 +44,10 @@ class Price:
         USD per 1M reasoning tokens, which are part of the output; None: they cost what others do.
     name : str
         What legends call it; "": what is paid for.
+    tiers : tuple of Tier
+        Where the price depends on how long a prompt is: all there are, from that above 0 tokens on.
+        What a point costs is by its own prompts (`at`); the other fields count where no length is
+        known.
     """
 
     output: float | None = None
@@ -44,8 +60,11 @@ class Price:
     date: str = ""
     reasoning: float | None = None
     name: str = ""
+    tiers: tuple[Tier, ...] = ()
 
     def __post_init__(self) -> None:
+        # a saved price has lists
+        object.__setattr__(self, "tiers", tuple(Tier(*tier) for tier in self.tiers))
         if (self.output is None) == (self.hour is None):
             raise SettingsError(
                 "a price is either by the token or by the hour: "
@@ -127,18 +146,32 @@ class Price:
         tier = f"batch tier at {percent(100 * share_off)} off"
         tier += f" ({source})" if source else ""
 
-        def less(full: float | None) -> float | None:
+        def less(full: F) -> F:
             return None if full is None else full * (1 - share_off)
 
         return replace(
             self,
             output=less(self.output),
-            input=less(self.input) or 0.0,
+            input=less(self.input),
             cached_input=less(self.cached_input),
             reasoning=less(self.reasoning),
+            tiers=tuple(
+                Tier(at, less(out), less(read), less(cached), less(thought))
+                for at, out, read, cached, thought in self.tiers
+            ),
             source=f"{self.source}, {tier}" if self.source else tier,
             name=f"{self.name} (batch)" if self.name else "",
         )
+
+    def at(self, prompt_tokens: float | None) -> "Price":
+        """Return the price for prompts of so many tokens; None: nobody knows how many."""
+        if not self.tiers or prompt_tokens is None:
+            return self
+        tier = [*self.tiers[:1], *(t for t in self.tiers if prompt_tokens > t.above)][-1]
+        return replace(
+            self, output=tier.output, input=tier.input, cached_input=tier.cached_input,
+            reasoning=tier.reasoning,
+        )  # fmt: skip
 
     @property
     def basis(self) -> str:
@@ -153,7 +186,19 @@ class Price:
             "reasoning": self.reasoning,
         }
         listed = [f"{exact_usd(each)} {kind}" for kind, each in kinds.items() if each is not None]
-        return f"per 1M tokens: {', '.join(listed)}"
+        return f"per 1M tokens: {', '.join(listed)}{self._prompts}"
+
+    @property
+    def _prompts(self) -> str:
+        """For which prompts the price is, where it depends on their length."""
+        now = self.output, self.input, self.cached_input, self.reasoning
+        ends = [*(tier.above for tier in self.tiers), None]
+        for tier, end in zip(self.tiers, ends[1:], strict=True):
+            if tier[1:] == now:
+                said = [f"above {tier.above:,}"] if tier.above else []
+                said += [f"up to {end:,}"] if end else []
+                return f", for prompts {' and '.join(said)} tokens" if said else ""
+        return ""
 
     @property
     def label(self) -> str:
@@ -163,12 +208,18 @@ class Price:
     @property
     def assumption(self) -> str:
         """What has to hold for the cost to be right, in words."""
+        return self.assumed()
+
+    def assumed(self, *, estimated: bool = False) -> str:
+        """Say what has to hold; `estimated`: the server counted no tokens, so chunks were."""
         if self.hour is None:
-            stated = "usage billed in the window, failed requests included"
+            billed = "usage" if estimated else "usage billed"
+            stated = f"{billed} in the window, failed requests included"
         elif self.utilisation < 1:
             stated = f"busy as measured {percent(100 * self.utilisation)} of the hours paid for"
         else:
             stated = "busy as measured in every hour paid for"
+        stated += "; tokens are counted as chunks, an estimate" if estimated else ""
         return f"{stated}; price: {self.origin}" if self.origin else stated
 
     @property
@@ -224,13 +275,13 @@ def usd_per_1m_output(
     """Return USD per 1M output tokens at an operating point, and its 95 % interval.
 
     By the token: output + input · input_per_output, the prices of the cached share of the input
-    and of the reasoning share of the output included; a bill has no interval. By the hour:
-    hour · replicas / (output_tps · utilisation · 3600) · 10⁶; it costs least where the rate is
-    highest, so the interval's ends change places.
+    and of the reasoning share of the output included, for prompts as long as the point's mean; a
+    bill has no interval. By the hour: hour · replicas / (output_tps · utilisation · 3600) · 10⁶; it
+    costs least where the rate is highest, so the interval's ends change places.
     """
     if price.hour is None:
         ratio = measured(point, "input_per_output")
-        rate = price.input_at(measured(point, "cached_pct"))
+        price, rate = for_point(point, price), input_usd(point, price)
         if (ratio is None and rate) or measured(point, "n") == 0:
             return None, None, None
         return price.output_at(_reasoning_share(point)) + rate * (ratio or 0.0), None, None
@@ -239,6 +290,27 @@ def usd_per_1m_output(
         _hourly(price, measured(point, "output_tps_hi"), MILLION),
         _hourly(price, measured(point, "output_tps_lo"), MILLION),
     )
+
+
+def for_point(point: Mapping[str, object], price: Price) -> Price:
+    """Return the price for prompts as long as those of a point."""
+    return price.at(measured(point, "prompt_tokens_mean"))
+
+
+def input_usd(point: Mapping[str, object], price: Price) -> float:
+    """Return USD per 1M prompt tokens of a point, cached ones among them."""
+    return for_point(point, price).input_at(measured(point, "cached_pct"))
+
+
+def untold(point: Mapping[str, object], price: Price) -> str:
+    """Say why a point's cost is not known though requests ended well; "" where it is."""
+    if price.hour is not None or is_whole(point) or not measured(point, "n"):
+        return ""
+    if measured(point, "prompt_tokens_mean") is not None or not input_usd(point, price):
+        return ""
+    if measured(point, "input_per_output") is not None:
+        return ""
+    return "no cost is known: the server told no prompt tokens, which have a price"
 
 
 def _reasoning_share(point: Mapping[str, object]) -> float | None:
@@ -259,7 +331,7 @@ def usd_per_1m_total(point: Mapping[str, object], price: Price) -> float | None:
     if price.hour is not None:
         return _hourly(price, measured(point, "total_tps"), MILLION)
     if is_whole(point):
-        return price.input_at(measured(point, "cached_pct"))
+        return input_usd(point, price)
     output, ratio = usd_per_1m_output(point, price)[0], measured(point, "input_per_output")
     return None if output is None or ratio is None else output / (1 + ratio)
 
@@ -321,6 +393,7 @@ def estimate(
         If the price is by the hour and `seconds` is missing.
     """
     if price.hour is None:
+        price = price.at(prompt_tokens)
         each = prompt_tokens * price.input + output_tokens * price.output_at_most
         return requests * each / MILLION
     if seconds is None:

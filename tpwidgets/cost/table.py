@@ -4,8 +4,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ..metrics.usable import usable
 from ..words import is_whole, measured
-from .price import Price, usd_per_1m_output, usd_per_1m_total, usd_per_request
+from .price import (
+    Price,
+    for_point,
+    untold,
+    usd_per_1m_output,
+    usd_per_1m_total,
+    usd_per_request,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +48,8 @@ def cost_rows(
     ``usd_per_request`` is per request that ended well: failed ones are paid for by these.
     ``pareto`` tells whether a point is on the front of its price: no other one costs less per 1M
     output tokens, lets people wait less for the first token, or streams faster to each of them,
-    without being worse in another of these. Points limited by the client aren't compared.
+    without being worse in another of these. Points at which the client was the limit, requests fail
+    or a queue grows aren't compared. ``basis`` is the price for prompts as long as the point's.
     """
     chosen = [prices] if isinstance(prices, Price) else list(prices)
     known = list(points)
@@ -66,13 +75,14 @@ def _labels(prices: Sequence[Price]) -> list[str]:
 def _costs(point: Mapping[str, object], price: Price) -> dict[str, object]:
     ends = "", "_lo", "_hi"
     output, request = usd_per_1m_output(point, price), usd_per_request(point, price)
+    assumed = price.assumed(estimated=point.get("estimated") is True)
     return {
         **{f"usd_per_1m_output_tokens{e}": usd for e, usd in zip(ends, output, strict=True)},
         "usd_per_1m_total_tokens": usd_per_1m_total(point, price),
         **{f"usd_per_request{e}": usd for e, usd in zip(ends, request, strict=True)},
         "client_limited": bool(point.get("client_limited")),
-        "basis": price.basis,
-        "assumption": price.assumption,
+        "basis": for_point(point, price).basis,
+        "assumption": "; ".join(filter(None, (assumed, untold(point, price)))),
     }
 
 
@@ -90,7 +100,7 @@ def _pareto(rows: Sequence[Mapping[str, object]]) -> list[bool]:
 
     def judged(row: Mapping[str, object]) -> tuple[float, ...] | None:
         usd, wait = measured(row, cost), measured(row, waiting)
-        if usd is None or wait is None or row.get("client_limited") or row.get("provisional"):
+        if usd is None or wait is None or not usable(row):
             return None
         figures = usd, wait, -(measured(row, "user_tps_p50") or 0.0)
         return tuple(float(f"{figure:.3g}") for figure in figures)  # less is noise
