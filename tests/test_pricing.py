@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ from tpwidgets.charts.overview import clean_rows, overview_spec
 from tpwidgets.charts.picture import picture_png
 from tpwidgets.charts.pricing import LOOKS, PRICES, price_params
 from tpwidgets.cost.breakeven import BreakEven, break_even
-from tpwidgets.cost.price import Price, own_cost, usd_per_1m_output
+from tpwidgets.cost.price import Price, Tier, own_cost, usd_per_1m_output
 from tpwidgets.cost.table import cost_rows
 from tpwidgets.live.layout import board_charts
 from tpwidgets.live.packing import COLUMNS
@@ -137,10 +138,34 @@ def test_a_point_with_a_cost_of_its_own_ignores_the_prices() -> None:
 
 
 def test_without_a_price_it_is_said_what_to_do() -> None:
-    for price in (None, [], Price.per_token(0.0), Price.per_hour(0.0)):
+    for price in (None, []):
         assert price_params(price) == dict(PRICES)
     scene = json.dumps(vl_convert.vegalite_to_scenegraph(overview_spec([point(4)])))
     assert "set a price to see cost" in scene
+
+
+@pytest.mark.parametrize("price", [Price.per_token(0.0), Price.per_hour(0.0)])
+def test_a_price_of_0_is_a_price(price: Price) -> None:
+    spec = overview_spec([point(4), point(8)], price)
+    scene = json.dumps(vl_convert.vegalite_to_scenegraph(spec, vl_version=VL))
+    assert "set a price to see cost" not in scene
+    assert [usd for usd, _ in drawn(spec)] == [0.0, 0.0]
+
+
+def test_each_point_pays_for_prompts_as_long_as_its_own() -> None:
+    tiers = Tier(0, 10.0, 2.0, 1.0), Tier(100, 20.0, 4.0), Tier(1000, 30.0, 6.0, 3.0)
+    price = replace(Price.per_token(10.0, 2.0, 1.0), tiers=tiers)
+    lengths = (50.0, 100.0, 101.0, 5000.0, None)
+    rows = [measured(2**i, prompt_tokens_mean=length) for i, length in enumerate(lengths)]
+    expected = [usd_per_1m_output(row, price)[0] for row in clean_rows(rows)]
+    assert len(set(expected)) == 5
+    assert [usd for usd, _ in drawn(overview_spec(rows, price))] == pytest.approx(expected)
+    # with each point's own prompts, break-even as well
+    asked = board_spec("break_even", rows[3:4], [OWN, price])
+    scene = json.dumps(vl_convert.vegalite_to_scenegraph(asked, vl_version=VL), ensure_ascii=False)
+    found = compared(OWN, price, clean_rows(rows[3:4], COLUMNS), 0.0).first
+    assert found is not None
+    assert f"{found['from_output_tokens_per_day'] / 1e6:.3g}M" in scene
 
 
 def test_what_cannot_be_known_is_not_drawn() -> None:

@@ -47,9 +47,8 @@ def price_params(prices: "Price | Iterable[Price] | None") -> dict[str, Any]:
 
 
 def price_rows(prices: "Price | Iterable[Price] | None") -> list[dict[str, Any]]:
-    """Return those prices that are above 0 as the charts read them, at most `MOST`."""
-    rows = [_row(at, price) for at, price in enumerate(_listed(prices))]
-    return [row for row in rows if row["hour" if row["hourly"] else "output"] or row["input"]]
+    """Return prices as the charts read them, at most `MOST`; one of 0 is a price, too."""
+    return [_row(at, price) for at, price in enumerate(_listed(prices))]
 
 
 def prices_told(prices: "Price | Iterable[Price] | None") -> list[str]:
@@ -78,6 +77,7 @@ def _row(at: int, price: "Price") -> dict[str, Any]:
         "hour": price.hour or 0.0,
         "replicas": price.replicas,
         "busy_pct": round(100 * price.utilisation, 6),
+        "tiers": [tier._asdict() for tier in price.tiers],
     }
 
 
@@ -97,6 +97,9 @@ UNIT = (
     " : per === 1 ? '1M prompt and output tokens' : '1M output tokens')"
 )
 """A Vega expression: what cost is told per."""
+
+_TIERS = 4
+"""So many tiers of a price are told apart: none that is listed has more."""
 
 _P = "datum.price."
 _RATE = (
@@ -125,6 +128,17 @@ def _by_hour(end: str = "") -> str:
     made = f"(per === 2 ? datum.rps{end} : per === 1 || whole ? {tokens} : datum.output_tps{end})"
     paid = f"{_P}hour * {_P}replicas * (per === 2 ? 1 : 1e6)"
     return f"{made} > 0 ? {paid} / (36 * {_P}busy_pct * {made}) : null"
+
+
+def _at_its_prompts() -> str:
+    """Write an expression for a point's price where that depends on how long its prompts are."""
+    tiers = f"{_P}tiers"
+    above = (
+        f"(length({tiers}) > {i} && datum.prompt_tokens_mean > {tiers}[{i}].above ? 1 : 0)"
+        for i in range(1, _TIERS)
+    )
+    known = f"isArray({tiers}) && length({tiers}) && isValid(datum.prompt_tokens_mean)"
+    return f"{known} ? merge(datum.price, {tiers}[{' + '.join(above)}]) : datum.price"
 
 
 def _own(end: str = "") -> str:
@@ -162,6 +176,7 @@ def priced() -> list[Spec]:
     return [
         {"calculate": each, "as": "price"},
         {"flatten": ["price"]},
+        {"calculate": _at_its_prompts(), "as": "price"},
         *({"calculate": expression, "as": name} for name, expression in fields.items()),
     ]
 

@@ -238,11 +238,8 @@ def _compared() -> list[Spec]:
     def first(hourly: int) -> str:
         return f"prices[indexof(pluck(prices, 'hourly'), {hourly})]"
 
-    priced_at = dict.fromkeys(("paid_in", "paid_out", "billed"))
-    at_api = [
-        {"calculate": first(0), "as": "price"},
-        *(step for step in priced() if step.get("as") in priced_at),
-    ]
+    # the point is one already: it need not become one for each price
+    at_api = [{"calculate": first(0), "as": "price"}, *priced()[2:]]
     fields = {
         "api": first(0),
         "own": first(1),

@@ -68,7 +68,7 @@ class Costs {
     });
   }
 
-  /** The prices that are above 0. */
+  /** The prices that are known: 0 is one only where it is said to be free, not in untouched fields. */
   get prices() {
     const rows = (this.#now.prices ?? []).map((row, at) => {
       const price = { output: 0, input: 0, hour: 0, replicas: 1, busy_pct: 100, off_pct: 0, ...row };
@@ -76,7 +76,8 @@ class Costs {
       for (const name of ["cached_input", "reasoning"]) price[name] = amount(price[name]);
       return { ...price, at, label: label(price) };
     });
-    return rows.filter(({ hourly, hour, output, input }) => (hourly ? hour : output || input) > 0);
+    return rows.filter(({ free, hourly, hour, output, input }) => (
+      free || (hourly ? hour : output || input) > 0));
   }
 
   /** The signals that cost charts read, but for how long people wait. */
