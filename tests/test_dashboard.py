@@ -20,10 +20,12 @@ from tpwidgets.measuring.gathered import Gathered
 from tpwidgets.measuring.meter import Live
 from tpwidgets.samples import Sample
 from tpwidgets.use_cases.presets import USE_CASES, UseCase
+from tpwidgets.widgets import use_case_fields
 from tpwidgets.widgets.closing import inside
 from tpwidgets.widgets.controls import Controls
 from tpwidgets.widgets.fitted import FittedCurve
 from tpwidgets.widgets.load_fields import load_from
+from tpwidgets.widgets.pace import Latest
 from tpwidgets.widgets.result import Result
 from tpwidgets.widgets.texts import as_code, tiles
 from tpwidgets.widgets.use_case_fields import KpiLine
@@ -110,6 +112,57 @@ def test_a_use_cases_answer_is_never_that_of_another_run() -> None:
     line.tell(None, None)
     assert line.value == ""
     assert wished == [(run, case), (None, None)]
+
+
+@pytest.fixture
+def failures(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What failed in threads, which is told where a thread's failures are."""
+    told: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    return told
+
+
+def join(name: str) -> None:
+    for thread in threading.enumerate():
+        if thread.name == name:
+            thread.join()
+
+
+def test_a_wish_that_fails_loses_no_later_one(failures: list[Any]) -> None:
+    begun, go_on, done = threading.Event(), threading.Event(), []
+
+    def fulfil(wish: int) -> None:
+        begun.set()
+        go_on.wait()
+        done.append(1 / wish)
+
+    latest = Latest(fulfil, "tpwidgets-test", lambda wish, error: done.append((wish, error)))
+    latest.wish(0)
+    begun.wait()
+    latest.wish(2)
+    go_on.set()
+    join("tpwidgets-test")
+    [(wish, error), half] = done
+    assert (wish, type(error), half) == (0, ZeroDivisionError, 0.5)
+    assert [told.exc_value for told in failures] == [error]
+    latest.wish(4)
+    join("tpwidgets-test")
+    assert done[-1] == 0.25
+
+
+def test_what_could_not_be_worked_out_says_why(
+    failures: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> None:
+        raise ValueError("no <such> day")
+
+    monkeypatch.setattr(use_case_fields, "answer_for", fails)
+    line = KpiLine()
+    line.tell(steady_run({1: 1.0}, 8, 4), USE_CASES["prototyping"])
+    join("tpwidgets-kpi")
+    said = "could not be worked out (ValueError: no &lt;such&gt; day)"
+    assert line.value == f"<b>Prototyping</b>: {said}"
+    assert len(failures) == 1
 
 
 @pytest.fixture
@@ -323,9 +376,7 @@ def test_a_limit_judges_the_last_run_at_once(explorer: tp.Explorer) -> None:
 
 def test_a_use_case_is_answered_once_there_is_a_run(explorer: tp.Explorer) -> None:
     def answer() -> str:
-        for thread in threading.enumerate():
-            if thread.name == "tpwidgets-kpi":
-                thread.join()
+        join("tpwidgets-kpi")
         return str(box(explorer, "kpi").value)
 
     assert answer() == ""

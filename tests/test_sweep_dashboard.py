@@ -171,6 +171,26 @@ def test_a_last_run_in_which_nothing_came_leaves_the_figures_before_it(
     assert "in all: 21 requests" in explorer._bar.estimate.value
 
 
+def test_a_map_that_can_not_be_drawn_says_why(
+    explorer: tp.Explorer, ends: Ends, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(_: Any) -> str:
+        raise RuntimeError("no fonts")
+
+    failures: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    with monkeypatch.context() as broken:
+        broken.setattr("vl_convert.vegalite_to_svg", fails)
+        explorer.measure()
+        assert drawn(explorer) == ""
+    said = part(explorer, "sweep-said")
+    assert "This could not be drawn: RuntimeError: no fonts" in said.value
+    assert failures
+    explorer.controls.slo.take({"limits": {"ttft_p95_ms": 50}})
+    assert "<svg" in drawn(explorer)
+    assert "could not be drawn" not in said.value
+
+
 def test_more_runs_than_usual_are_kept_and_the_last_drawn(
     ends: Ends, results: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

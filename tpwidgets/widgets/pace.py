@@ -27,16 +27,25 @@ class Pace:
 class Latest(Generic[Wish]):
     """Does what takes a while in a thread; of wishes that come meanwhile, the last one counts.
 
+    What fails is told where a thread's failures are, and stops no later wish.
+
     Parameters
     ----------
     fulfil : callable
         Is called with a wish, one at a time.
     name : str
         The thread's.
+    failed : callable, optional
+        Is called with a wish that could not be fulfilled, and why.
     """
 
-    def __init__(self, fulfil: Callable[[Wish], None], name: str) -> None:
-        self._fulfil, self._name = fulfil, name
+    def __init__(
+        self,
+        fulfil: Callable[[Wish], None],
+        name: str,
+        failed: Callable[[Wish, Exception], None] = lambda *_: None,
+    ) -> None:
+        self._fulfil, self._name, self._failed = fulfil, name, failed
         self._wishes: list[Wish] = []
         self._busy = False
         self._lock = threading.Lock()
@@ -59,7 +68,7 @@ class Latest(Generic[Wish]):
                 wish = self._wishes.pop()
             try:
                 self._fulfil(wish)
-            except Exception:
-                with self._lock:
-                    self._busy = False
-                raise
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+                told = type(error), error, error.__traceback__, threading.current_thread()
+                threading.excepthook(threading.ExceptHookArgs(told))
+                self._failed(wish, error)

@@ -53,7 +53,7 @@ class SweepView(w.VBox):
         self._picture, self._said = w.HTML(), w.HTML()
         for css, part in (("value", self._menu), ("picture", self._picture), ("said", self._said)):
             part.add_class(f"tp-sweep-{css}")
-        self._painter = Latest(self._paint, "tpwidgets-heatmap")
+        self._painter = Latest(self._paint, "tpwidgets-heatmap", self._failed)
         self._menu.observe(self._chosen, "value")
         super().__init__([self._menu, self._picture, self._said])
         self.add_class("tp-sweep")
@@ -110,6 +110,12 @@ class SweepView(w.VBox):
         if wish.ended and wish is not self._told:
             self._told = wish
             self._drawn(grid)
+
+    def _failed(self, wish: _Wish, error: Exception) -> None:
+        if wish is self._wish:
+            why = escape(f"{type(error).__name__}: {error}")
+            self._picture.value = ""
+            self._said.value = f'<span class="tp-bad">This could not be drawn: {why}</span>'
 
 
 def _hovering(svg: str) -> str:

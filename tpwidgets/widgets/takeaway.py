@@ -116,7 +116,8 @@ class Takeaway(w.VBox):
         except TpwidgetsError as error:
             self._complain(error)
         except Exception as error:
-            self._said.value = f'<span class="tp-bad">{escape(type(error).__name__)}</span>'
+            why = escape(f"{type(error).__name__}: {error}")
+            self._said.value = f'<span class="tp-bad">The page was not written: {why}</span>'
             raise
         else:
             which = "" if self._swept() is None else ", of the last run alone"

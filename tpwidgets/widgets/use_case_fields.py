@@ -102,21 +102,29 @@ class KpiLine(w.HTML):
     def __init__(self) -> None:
         super().__init__()
         self.add_class("tp-kpi")
-        self._latest = Latest(self._work_out, "tpwidgets-kpi")
+        self._latest = Latest(self._work_out, "tpwidgets-kpi", self._failed)
+        self._asked: tuple[Run | None, UseCase | None] = None, None
 
     def tell(self, run: Run | None, case: UseCase | None) -> None:
         """Say it, or nothing where there is no run or no use case; returns at once."""
-        said = run is not None and case is not None
+        self._asked = asked = run, case
         # what stood there was of another run, or of another case
-        self.value = f"<b>{escape(case.title)}</b>: being worked out" if said and case else ""
-        self._latest.wish((run, case))
+        self._say(asked, "being worked out")
+        self._latest.wish(asked)
 
     def _work_out(self, asked: tuple[Run | None, UseCase | None]) -> None:
         run, case = asked
-        if run is None or case is None:
-            self.value = ""
-        else:
-            self.value = f"<b>{escape(case.title)}</b>: {escape(answer_for(run, case))}"
+        if run is not None and case is not None:
+            self._say(asked, str(answer_for(run, case)))
+
+    def _failed(self, asked: tuple[Run | None, UseCase | None], error: Exception) -> None:
+        self._say(asked, f"could not be worked out ({type(error).__name__}: {error})")
+
+    def _say(self, asked: tuple[Run | None, UseCase | None], text: str) -> None:
+        run, case = asked
+        if asked is self._asked:  # else something else was asked meanwhile
+            known = run is not None and case is not None
+            self.value = f"<b>{escape(case.title)}</b>: {escape(text)}" if known and case else ""
 
 
 def _box(a: Assumption) -> w.BoundedFloatText:
