@@ -11,6 +11,7 @@ from tpwidgets.charts import breakeven as breakeven_chart
 from tpwidgets.charts.breakeven import break_even_spec
 from tpwidgets.cost.breakeven import BreakEven, break_even
 from tpwidgets.errors import SettingsError
+from tpwidgets.metrics.slo import Limits
 
 # $240 a day; half of the day as busy as measured
 OWN = tp.Price.per_hour(2.5, replicas=4, utilisation=0.5, name="4 H100")
@@ -29,9 +30,11 @@ POINTS = point(4, 100.0, 200.0), point(16, 500.0, 320.0), point(64, 1000.0, 1700
 
 
 def found(
-    own: tp.Price = OWN, api: tp.Price = API, tokens: float | None = None, points: Any = POINTS
-) -> BreakEven:
-    return break_even(SimpleNamespace(rows=list(points)), own, api, tokens)  # type: ignore[arg-type]
+    own: tp.Price = OWN, api: tp.Price = API, tokens: float | None = None, points: Any = POINTS,
+    limits: Any = None,
+) -> BreakEven:  # fmt: skip
+    run = SimpleNamespace(rows=list(points), limits=limits)
+    return break_even(run, own, api, tokens)  # type: ignore[arg-type]
 
 
 def test_by_hand() -> None:
@@ -97,11 +100,65 @@ def test_where_there_is_no_such_point() -> None:
     assert len(found(points=[]).table) == 0
 
 
-@pytest.mark.parametrize("flaw", ["client_limited", "provisional"])
-def test_points_that_say_more_of_the_client_decide_nothing(flaw: str) -> None:
-    limited = found(points=[*POINTS, point(256, 9000.0, 90.0, **{flaw: True})])
+BAD = [{"client_limited": True}, {"provisional": True}, {"error_rate": 0.5}, {"queue_grows": True}]
+
+
+@pytest.mark.parametrize("flaw", BAD)
+def test_points_that_nobody_would_run_at_decide_nothing(flaw: dict[str, Any]) -> None:
+    limited = found(points=[*POINTS, point(256, 9000.0, 90.0, **flaw)])
     assert limited.answer == found().answer
-    assert len(limited.table) == 4
+    assert limited.table["usable"].tolist() == [True] * 3 + [False]
+    assert found(points=[point(256, 9000.0, 90.0, **flaw)]).answer.startswith(
+        "No break-even: at each level requests fail"
+    )
+
+
+def test_levels_that_break_limits_decide_nothing() -> None:
+    limits = Limits.of({"ttft_p95_ms": 500})
+    judged = [each | {"limits_hold": each["ttft_p95_ms"] <= 500} for each in POINTS]
+    kept = found(points=judged, limits=limits)
+    assert kept.best == kept.rows[1]
+    assert kept.answer.endswith(
+        "at most one system makes 21.6 M a day, at 16 concurrent with TTFT p95 320 ms. "
+        "Only levels that keep TTFT p95 ≤ 0.5 s, errors ≤ 1 % are looked at."
+    )
+    assert found(points=judged[2:], limits=limits).answer == (
+        "No break-even: no level keeps TTFT p95 ≤ 0.5 s, errors ≤ 1 %."
+    )
+
+
+@pytest.mark.parametrize(
+    ("usd", "systems", "said"),
+    [
+        # 800 tokens/s make 69.12 M a day, for $240
+        (4.34, 5, "From 55.3 M (553 k requests) to 69.1 M output tokens a day, and again from 27"),
+        (6.0, 2, "From 40 M (400 k requests) to 69.1 M output tokens a day, and again from 80 M"),
+        (240 / 34.56, 1, "From 34.6 M output tokens a day (346 k requests) on, own hardware"),
+        (3.0, 0, "Own hardware ($10.00 per hour) never costs less"),
+    ],
+)  # fmt: skip
+def test_no_more_is_claimed_than_holds_for_each_volume(usd: float, systems: int, said: str) -> None:
+    one = [point(16, 800.0, 320.0)]
+    own, api = tp.Price.per_hour(10.0), tp.Price.per_token(usd)
+    told = found(own, api, points=one)
+    assert told.systems_for_good == systems
+    assert told.answer.startswith(said)
+    assert ("in between only where" in told.answer) == (systems > 2)
+    row, starts = told.rows[0], [mark["tokens"] for mark in break_even_spec(told)["layer"][1]
+                                 ["data"]["values"]]  # fmt: skip
+    crossing, most = row["from_output_tokens_per_day"], row["most_output_tokens_per_day"]
+    pays = []
+    for tokens in (1e5 * i for i in range(1, 6000)):
+        asked = found(own, api, tokens, one)
+        cheaper = "own hardware is cheaper" in asked.answer
+        needed = -(-tokens // most)
+        assert cheaper == (tokens > needed * crossing), tokens
+        if cheaper and (not pays or not pays[-1]):
+            assert any(0 <= tokens - start <= 1e5 for start in starts) or tokens > 4 * crossing
+        if systems and tokens > systems * crossing:
+            assert cheaper
+        pays.append(cheaper)
+    assert any(pays) == bool(systems)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +173,7 @@ def test_what_is_no_comparison_is_refused(
     own: tp.Price, api: tp.Price, tokens: float | None, said: str
 ) -> None:
     with pytest.raises(SettingsError, match=f"^{said}"):
-        tp.break_even(SimpleNamespace(rows=[]), own, api, tokens)
+        tp.break_even(SimpleNamespace(rows=[], limits=None), own, api, tokens)
 
 
 def test_the_chart_steps_up_where_another_system_is_needed() -> None:
@@ -134,6 +191,12 @@ def test_the_chart_steps_up_where_another_system_is_needed() -> None:
     assert "API: an API; usage billed in" in " ".join(spec["title"]["subtitle"])
     vl_convert.vegalite_to_vega(spec)
     assert break_even_spec(found(points=[]))["data"]["values"] == []
+
+
+def test_own_hardware_that_costs_nothing_is_drawn_as_far_as_it_goes() -> None:
+    spec = break_even_spec(found(tp.Price.per_hour(0.0)))
+    assert max(row["tokens"] for row in spec["data"]["values"]) == pytest.approx(1.2 * 86.4e6)
+    assert spec["layer"][1]["data"]["values"] == []
 
 
 def test_it_shows_itself(monkeypatch: pytest.MonkeyPatch) -> None:

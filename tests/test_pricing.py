@@ -10,6 +10,7 @@ import pytest
 import vl_convert
 from drawn import FAILED, VL, point, told
 
+from tpwidgets.charts.breakeven import break_even_spec
 from tpwidgets.charts.overview import clean_rows, overview_spec
 from tpwidgets.charts.picture import picture_png
 from tpwidgets.charts.pricing import LOOKS, PRICES, price_params
@@ -54,7 +55,7 @@ def board_spec(name: str, rows: list[dict[str, Any]], prices: Any, **given: Any)
     given = {**price_params(prices), "rows": len(rows), **given}
     stated = {p["name"]: given.get(p["name"], p["value"]) for p in spec["params"]}
     return spec | {
-        "data": {"name": "points", "values": clean_rows(rows, COLUMNS)},
+        "data": {"name": "points", "values": clean_rows(rows, (*COLUMNS, "queue_grows"))},
         "params": [{"name": name, "value": value} for name, value in stated.items()],
     }
 
@@ -200,11 +201,13 @@ def test_the_front_is_the_tables() -> None:
     rows = [
         *ROWS, measured(32, ttft_p95_ms=700.0, user_tps_p50=1.0),
         measured(64, ttft_p95_ms=100.0, client_limited=True),
+        measured(65, ttft_p95_ms=100.0, error_rate=0.02),
+        measured(66, ttft_p95_ms=100.0, queue_grows=True),
     ]  # fmt: skip
     prices = [OWN, API]
     spec = board_spec("waiting", rows, prices, waiting="ttft_p95_ms")
     rings = [item for item in data(spec, "size") if item.get("size") == 190]
-    expected = cost_rows(clean_rows(rows, COLUMNS), prices)
+    expected = cost_rows(rows, prices)
     assert len(rings) == sum(bool(row["pareto"]) for row in expected)
     assert 0 < len(rings) < len(expected)
     texts = json.dumps(vl_convert.vegalite_to_scenegraph(spec, vl_version=VL), ensure_ascii=False)
@@ -216,26 +219,47 @@ def test_the_front_is_the_tables() -> None:
 
 
 def compared(own: Price, api: Price, rows: list[dict[str, Any]], tokens: float) -> BreakEven:
-    return break_even(SimpleNamespace(rows=rows), own, api, tokens or None)  # type: ignore[arg-type]
+    run = SimpleNamespace(rows=rows, limits=None)
+    return break_even(run, own, api, tokens or None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("api", "volume"),
-    [(API, 0.0), (API, 9e7), (Price.per_token(0.1, 0.01), 0.0), (Price.per_token(0.0, 9.0), 0.0)],
-    ids=["paid off", "a volume", "never", "only input"],
+    [
+        (API, 0.0),
+        (API, 9e7),
+        (Price.per_token(0.1, 0.01), 0.0),
+        (Price.per_token(0.0, 9.0), 0.0),
+        (Price.per_token(5.0, 2.0), 0.0),
+        (Price.per_token(5.0, 2.0), 1.5e8),
+    ],
+    ids=["paid off", "a volume", "never", "only input", "in steps", "in steps, a volume"],
 )
 def test_break_even_is_that_of_the_core(api: Price, volume: float) -> None:
-    rows = [measured(1), measured(4), measured(16), measured(64, client_limited=True)]
+    rows = [
+        measured(1), measured(4), measured(16), measured(64, client_limited=True),
+        measured(65, error_rate=0.5), measured(66, queue_grows=True),
+    ]  # fmt: skip
     spec = board_spec("break_even", rows, [OWN, api, Price.per_hour(1.0)], volume=volume)
-    scene = json.dumps(vl_convert.vegalite_to_scenegraph(spec, vl_version=VL), ensure_ascii=False)
-    said = re.findall(r'"text": "([\d.]+M a day[^"]*|asked about)"', scene)
-    found = compared(OWN, api, rows, volume).first
-    assert (found is None) == (api.output == 0.1)  # never
-    crossing = []
-    if found is not None:
-        tokens = float(f"{found['from_output_tokens_per_day'] / 1e6:.3g}")
-        crossing = [f"{tokens:g}M a day, at {found['concurrency']} concurrent"]
-    assert said == crossing + ["asked about"] * bool(volume)
+    said = [item["text"] for item in data(spec, "text") if abs(item.get("dx", 0)) == 5]
+    told = compared(OWN, api, rows, volume)
+    first, best = told.first, told.best
+    assert (first is None) == (api.output == 0.1)  # never
+    assert best is not None
+    marks = break_even_spec(told)["layer"][1]["data"]["values"]
+    starts = [f"{mark['tokens'] / 1e6:.3g}M" for mark in marks if mark["told"] != "asked about"]
+    if first is not None:
+        ends = f" to {best['most_output_tokens_per_day'] / 1e6:.3g}M"
+        beyond = ends if told.systems_for_good > 1 else ""
+        starts[0] += f"{beyond} a day, at {first['concurrency']} concurrent"
+    assert said == starts + ["asked about"] * bool(volume)
+
+
+def test_a_level_that_breaks_a_limit_decides_no_break_even() -> None:
+    rows = [measured(16, limits_hold=True), measured(64, limits_hold=False)]
+    kept, both = (data(board_spec("break_even", some, [OWN, API]), "text")
+                  for some in (rows[:1], rows))  # fmt: skip
+    assert [item["text"] for item in kept] == [item["text"] for item in both]
 
 
 def test_break_even_says_which_prices_it_needs() -> None:

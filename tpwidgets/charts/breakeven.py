@@ -81,10 +81,10 @@ def _lines(found: BreakEven) -> list[dict[str, Any]]:
         return []
     most, each = best["most_output_tokens_per_day"], best["own_usd_per_day"]
     api_usd = (found.first or best)["api_usd_per_1m_output_tokens"]
-    end = 1.2 * min(max(most, found.tokens_per_day or 0.0), STEPS * most)
-    if found.first is not None:  # what lies far beyond the crossing would hide it
-        crossing = found.first["from_output_tokens_per_day"]
-        end = min(end, BEYOND * max(crossing, found.tokens_per_day or 0.0))
+    asked, starts = found.tokens_per_day or 0.0, _starts(found)
+    end = 1.2 * min(max(most, asked, *starts), STEPS * most)
+    if starts:  # what lies far beyond the crossing would hide it
+        end = min(end, BEYOND * max(starts[0], asked))
     steps = range(1, ceil(end / most) + 1)
     own = [
         (tokens, step * each)
@@ -99,12 +99,18 @@ def _lines(found: BreakEven) -> list[dict[str, Any]]:
     ]
 
 
+def _starts(found: BreakEven) -> list[float]:
+    """Return where own hardware begins to cost less: anew for each system, until it does for good.
+
+    At most `BEYOND` of them; none where it costs nothing.
+    """
+    first = found.first["from_output_tokens_per_day"] if found.first else 0.0
+    return [n * first for n in range(1, min(found.systems_for_good, BEYOND) + 1) if first]
+
+
 def _marks(found: BreakEven) -> list[dict[str, Any]]:
-    """Make the upright lines: where both cost the same, and the volume asked about."""
-    marks = {}
-    if found.first is not None:
-        volume = found.first["from_output_tokens_per_day"]
-        marks[volume] = thousands(round(volume))
+    """Make the upright lines: where own hardware begins to cost less, and what is asked about."""
+    marks = {start: thousands(round(start)) for start in _starts(found)}
     if found.tokens_per_day is not None:
         marks[found.tokens_per_day] = "asked about"
     end = max((row["tokens"] for row in _lines(found)), default=0.0)

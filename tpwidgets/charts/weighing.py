@@ -7,6 +7,7 @@ run alone.
 
 import json
 
+from ..metrics.slo import MAX_ERROR_RATE
 from .breakeven import BEYOND, STEPS, headroom, mark_layers
 from .layers import (
     ALIKE,
@@ -30,6 +31,12 @@ _FRONT = (
 )
 _SHORT = "datum.value ? format(datum.value, '~s') : '0'"
 _TONES = json.dumps([tone for tone, _ in LOOKS[:MOST]])
+USABLE = (
+    "!datum.client_limited && !datum.provisional && !datum.queue_grows"
+    f" && !isValid(datum.ramp_from) && datum.n !== 0 && !(datum.error_rate > {MAX_ERROR_RATE})"
+)
+"""A Vega expression: `tpwidgets.metrics.usable`."""
+
 _OWN_RUN = [
     {"filter": f"datum.current !== false && !datum.own_cost && {ALIKE}"},
     {"filter": "!(datum.error_rate >= 1)"},
@@ -143,7 +150,7 @@ def _weighed() -> list[Spec]:
         {"filter": "isValid(datum.usd) && datum.wait > 0"},
         *_calculate(
             {f"{name}3": rounded for name, rounded in three.items()}
-            | {"fit": "!datum.client_limited && !datum.provisional"}
+            | {"fit": USABLE}
         ),
         {"window": [{"op": "row_number", "as": "row"}]},
         {"joinaggregate": [{"op": "values", "field": "row", "as": "others"}], "groupby": ["at"]},
@@ -182,18 +189,7 @@ def _break_even(height: int) -> Spec:
         made = _calculate_rows(corners)
         layers.append({"mark": line, "transform": made, "encoding": encoding})
         layers.append(headroom(x, y, made))
-    marks = {
-        "datum.from": "format(datum.from, '.3~s') + ' a day, at ' + format(datum.level, '~g')"
-        " + (open ? ' requests/s' : ' concurrent')",
-        "volume": "'asked about'",
-    }
-    # which is further left
-    rows = {
-        "datum.from": "volume > 0 && volume < datum.from",
-        "volume": "isValid(datum.from) && datum.from <= volume",
-    }
-    for tokens, told in marks.items():
-        found = _calculate({"tokens": tokens, "told": told, "row": f"{rows[tokens]} ? 1 : 0"})
+    for found in (_calculate_rows(_STARTS), _calculate(_ASKED)):
         kept = [*found, {"filter": "datum.tokens > 0 && datum.tokens <= datum.end"}]
         layers += mark_layers(x, height, {}, kept)
     return {
@@ -203,8 +199,8 @@ def _break_even(height: int) -> Spec:
         "needs": ["output_tps"],
         "prices": True,
         "description": "Dollars a day against output tokens a day: own hardware, a step up where "
-        "one system more is needed, and an API, in proportion; where they cross, and at which "
-        "level.",
+        "one system more is needed, and an API, in proportion; where own hardware begins to cost "
+        "less, and at which level.",
         "view": {
             "height": height,
             "transform": [{"filter": both}, *_OWN_RUN, *_compared()],
@@ -232,6 +228,23 @@ _API = {
 """The corners of both lines: the first field has a value for each."""
 
 
+_STARTS = {
+    "start": f"sequence(1, min(datum.systems, {BEYOND}) + 1)",
+    "tokens": "datum.start * datum.from",
+    "to": "datum.systems > 1 ? ' to ' + format(datum.best, '.3~s') : ''",
+    "told": "format(datum.tokens, '.3~s') + (datum.start > 1 ? '' : datum.to + ' a day, at '"
+    " + format(datum.level, '~g') + (open ? ' requests/s' : ' concurrent'))",
+    "row": "datum.start - 1 + (volume > 0 && volume < datum.tokens ? 1 : 0)",
+}
+_ASKED = {
+    "tokens": "volume",
+    "told": "'asked about'",
+    "row": f"datum.from > 0 ? min(datum.systems, {BEYOND}, floor(volume / datum.from)) : 0",
+}
+"""The upright lines: where own hardware begins to cost less, anew for each system, and the volume
+asked about; ``row`` says how many are further left."""
+
+
 def _compared() -> list[Spec]:
     """Find the point that decides: the lowest level at which own hardware can cost less."""
 
@@ -247,9 +260,9 @@ def _compared() -> list[Spec]:
         "daily": "datum.own.hour * datum.own.replicas * 24",
         "most": "datum.output_tps * datum.own.busy_pct / 100 * 86400",
         "from": "datum.api_usd > 0 ? datum.daily / datum.api_usd * 1e6 : null",
-        "enough": "datum.from <= datum.most ? datum.level : null",
+        "enough": "isValid(datum.from) && datum.from < datum.most ? datum.level : null",
     }
-    usable = "!datum.client_limited && !datum.provisional && datum.most > 0"
+    usable = f"{USABLE} && datum.limits_hold !== false && datum.most > 0"
     return [
         *at_api,
         *_calculate(fields),
@@ -269,8 +282,12 @@ def _compared() -> list[Spec]:
         *_calculate(
             {
                 "from": "isValid(datum.least) ? datum.from : null",
-                "end": f"min(1.2 * min(max(datum.best, volume), {STEPS} * datum.best),"
-                f" isValid(datum.least) ? {BEYOND} * max(datum.from, volume) : 1e99)",
+                # as `BreakEven.systems_for_good` has it
+                "systems": "!isValid(datum.least) ? 0"
+                " : max(1, ceil(datum.from / (datum.best - datum.from) - 1e-9))",
+                "last": f"min(datum.systems, {BEYOND}) * datum.from",
+                "end": f"min(1.2 * min(max(datum.best, volume, datum.last), {STEPS} * datum.best),"
+                f" datum.from > 0 ? {BEYOND} * max(datum.from, volume) : 1e99)",
             }
         ),
     ]

@@ -6,6 +6,7 @@ from math import ceil, inf
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingsError
+from ..metrics.usable import usable
 from ..words import amid_ramp, at_level, duration, level, measured, percent, thousands, usd
 from ..workload.loads import positive
 from .price import HOUR_S, MILLION, Price, usd_per_1m_output
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import altair as alt
     import pandas as pd
 
+    from ..metrics.slo import Limits
     from ..run import Run
 
 DAY_H = 24
@@ -32,6 +34,7 @@ _COLUMNS = {
     "most_output_tokens_per_day": "float64",
     "reachable": "bool",
     "client_limited": "bool",
+    "usable": "bool",
 }
 _AT_VOLUME = {"systems": "float64", "own_usd": "float64", "api_usd": "float64"}
 """The table's columns, in order → their pandas dtypes; the latter where a volume was given."""
@@ -49,12 +52,15 @@ class BreakEven:
         `table` as plain dicts.
     tokens_per_day : float or None
         The volume asked about: output tokens a day.
+    limits : Limits or None
+        Only levels that keep them decide.
     """
 
     own: Price
     api: Price
     rows: list[dict[str, Any]]
     tokens_per_day: float | None = None
+    limits: "Limits | None" = None
 
     @property
     def table(self) -> "pd.DataFrame":
@@ -63,9 +69,10 @@ class BreakEven:
         ``own_usd_per_day`` is paid however little is asked for; from
         ``from_output_tokens_per_day`` (or ``from_requests_per_day``) on the API would cost more.
         ``most_output_tokens_per_day`` is what the point makes in the share of the day that the
-        price's utilisation says, and ``reachable`` whether that is enough. At the volume asked
-        about, ``systems`` such systems are needed, which cost ``own_usd`` a day, and the API
-        ``api_usd``.
+        price's utilisation says, and ``reachable`` whether that is more; beyond it a second system
+        is needed. ``usable`` points decide (`metrics.usable`; limits are kept, if there are any).
+        At the volume asked about, ``systems`` such systems are needed, which cost ``own_usd`` a
+        day, and the API ``api_usd``.
         """
         import pandas as pd
 
@@ -75,11 +82,11 @@ class BreakEven:
 
     @property
     def usable(self) -> list[dict[str, Any]]:
-        """The rows to decide by, by their level: finished, and not limited by the client."""
+        """The rows to decide by, by their level."""
         rows = [
             row for row in self.rows
             if row["most_output_tokens_per_day"] and row["from_output_tokens_per_day"] is not None
-            and not row["client_limited"] and not row["provisional"]
+            and row["usable"]
         ]  # fmt: skip
         return sorted(rows, key=level)
 
@@ -94,14 +101,32 @@ class BreakEven:
         return max(self.usable, key=lambda row: row["most_output_tokens_per_day"], default=None)
 
     @property
+    def systems_for_good(self) -> int:
+        """How many systems it takes until own hardware costs less at any larger volume; 0: never.
+
+        What one system makes ends at ``most_output_tokens_per_day``. A further one costs as much
+        again, so that n of them cost less from n times the first crossing on: that is within what
+        those before make, for a large n.
+        """
+        first, best = self.first, self.best
+        if first is None or best is None:
+            return 0
+        crossing: float = first["from_output_tokens_per_day"]
+        spare: float = best["most_output_tokens_per_day"] - crossing
+        return max(1, ceil(crossing / spare - 1e-9))
+
+    @property
     def answer(self) -> str:
-        """Who is cheaper from where on, in one sentence; in two where a volume was given."""
+        """Who is cheaper from where on, in a sentence; one more for a volume, and for limits."""
         best = self.best
         if best is None:
-            return "No break-even: at no level both the throughput and the API's cost are known."
-        if self.tokens_per_day is None:
-            return self._from_where(best)
-        return f"{self._at_volume(self.tokens_per_day)} {self._from_where(best)}"
+            return self._why_not()
+        said = [self._from_where(best)]
+        if self.tokens_per_day is not None:
+            said.insert(0, self._at_volume(self.tokens_per_day))
+        if self.limits is not None:
+            said.append(f"Only levels that keep {self.limits.text} are looked at.")
+        return " ".join(said)
 
     def chart(self) -> "alt.LayerChart":
         """Draw what both cost a day against output tokens a day, as an Altair chart."""
@@ -112,12 +137,21 @@ class BreakEven:
     def __repr__(self) -> str:
         return self.answer
 
+    def _why_not(self) -> str:
+        if not self.rows or any(row["usable"] for row in self.rows):
+            return "No break-even: at no level both the throughput and the API's cost are known."
+        if self.limits is not None:
+            return f"No break-even: no level keeps {self.limits.text}."
+        why = "requests fail, a queue grows or the client was the limit"
+        return f"No break-even: at each level {why}."
+
     def _from_where(self, best: dict[str, Any]) -> str:
         first, api_usd, own_usd = self.first, _api_usd(best), best["own_usd_per_day"]
+        systems = self.systems_for_good
         own, api = f"hardware ({self._own()})", f"the API ({self._api(first or best)})"
         at_most = (
-            f"at most it makes {_amount(best['most_output_tokens_per_day'])} a day, "
-            f"at {_where(best)}"
+            f"at most {'one system' if systems > 1 else 'it'} makes "
+            f"{_amount(best['most_output_tokens_per_day'])} a day, at {_where(best)}"
         )
         if not api_usd and not own_usd:
             return "Both cost nothing."
@@ -130,9 +164,18 @@ class BreakEven:
             return f"Own {own} never costs less than {api}: {at_most}, which is {each} per 1M."
         volume, requests = (first[f"from_{of}_per_day"] for of in ("output_tokens", "requests"))
         asked = "" if requests is None else f" ({_amount(requests)} requests)"
+        said = f"From {_amount(volume)} output tokens a day{asked} on"
+        if systems > 1:  # another system is paid for before it is needed all day
+            most = _amount(best["most_output_tokens_per_day"])
+            said = (
+                f"From {_amount(volume)}{asked} to {most} output tokens a day, and again from "
+                f"{_amount(systems * volume)} on"
+            )
+        amid = "; in between only where each system is busy enough" if systems > 2 else ""
         return (
-            f"From {_amount(volume)} output tokens a day{asked} on, own {own} costs less than "
-            f"{api}; {_where(first)} is enough for that; {at_most}."
+            f"{said}, own {own} costs less than {api}{amid}; "
+            f"{_where(first)} is enough for {'the first of that' if systems > 1 else 'that'}; "
+            f"{at_most}."
         )
 
     def _at_volume(self, tokens: float) -> str:
@@ -164,8 +207,9 @@ def break_even(
     """Compare own hardware with an API, at each operating point of a run on that hardware.
 
     Own hardware is paid for whether it is used or not, and makes no more than was measured, in the
-    share of the day that its `utilisation` says. The API is paid by the token, input and cached
-    input in the run's own proportions. What the API makes people wait is not part of it.
+    share of the day that its `utilisation` says; beyond that a further system is paid for. The API
+    is paid by the token, input and cached input in the run's own proportions. What the API makes
+    people wait is not part of it. If the run has limits, levels that break them don't count.
 
     Parameters
     ----------
@@ -190,8 +234,13 @@ def break_even(
         raise SettingsError("api must be a price by the token: Price.per_token(10, 2.5).")
     if tokens_per_day is not None:
         tokens_per_day = positive("tokens_per_day", tokens_per_day, "(output tokens)")
-    rows = [_row(point, own, api, tokens_per_day) for point in run.rows if not amid_ramp(point)]
-    return BreakEven(own, api, rows, tokens_per_day)
+    limits = run.limits
+    rows = [
+        _row(point, own, api, tokens_per_day)
+        | {"usable": usable(point) and (limits is None or point.get("limits_hold") is True)}
+        for point in run.rows if not amid_ramp(point)
+    ]  # fmt: skip
+    return BreakEven(own, api, rows, tokens_per_day, limits)
 
 
 def _row(
@@ -215,9 +264,8 @@ def _row(
         "from_output_tokens_per_day": volume,
         "from_requests_per_day": None if volume is None or each is None else volume / each,
         "most_output_tokens_per_day": most,
-        "reachable": bool(most) and volume is not None and volume <= (most or 0.0),
+        "reachable": bool(most) and volume is not None and volume < (most or 0.0),
         "client_limited": bool(point.get("client_limited")),
-        "provisional": bool(point.get("provisional")),
         **dict.fromkeys(_AT_VOLUME),
     }
     if tokens_per_day is not None and most:
