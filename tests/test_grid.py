@@ -72,6 +72,9 @@ def test_a_percentile_of_too_few_requests_says_how_many_it_takes() -> None:
     assert sum(few in text for text in told(curves_spec(cells, AXES, "ttft_p95_ms"))) == 1
     written = [row["said"] for row in heatmap_spec(cells, AXES, "ttft_p95_ms")["data"]["values"]]
     assert written == ["64 ms", "64 ms", "256 ms", "–"]
+    for spec in (heatmap_spec(cells, AXES, "ttft_p95_ms"), curves_spec(cells, AXES, "ttft_p95_ms")):
+        said = " ".join(spec["title"]["subtitle"])
+        assert "Hollow circle: too few requests to be firm (p95 needs 200)." in said, "on paper too"
 
 
 @pytest.mark.quick

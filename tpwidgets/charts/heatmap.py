@@ -20,10 +20,11 @@ from ..words import (
     percent,
     usd,
 )
-from .layers import GREY, Spec, number, pick, state_index, state_told
+from .layers import GREY, Spec
 from .lines import in_looks, literal, through_points
 from .picture import as_altair, printed
 from .pricing import LOOKS
+from .telling import hollow_told, number, pick, state_index, state_told
 
 if TYPE_CHECKING:
     import altair as alt
@@ -302,9 +303,10 @@ def _looks(value: str, axes: Axes) -> list[Spec]:
 def _title(title: str, value: str, cells: Sequence[Row], letters: int = _LETTERS) -> Spec:
     """Say what is drawn, and what the marks mean that are there."""
     shown = [cell for cell in cells if cell["measured"]]
+    few = {cell["series"] for cell in shown if not cell["firm"]}
     marks = {
         "Dashed: not measured.": len(shown) < len(cells),
-        "Hollow circle: too few requests to be firm.": any(not cell["firm"] for cell in shown),
+        hollow_told(few, "Hollow circle"): bool(few),
         "Diamond: still running.": any(cell["provisional"] for cell in shown),
         "Square: limited by the client.": any(cell["client_limited"] for cell in shown),
         "Cross: all requests failed.": any(cell["error_rate"] == 1 for cell in shown),

@@ -9,24 +9,19 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..words import PERCENTILES
 from .lines import Spec as Spec
 from .lines import in_looks, literal
+from .telling import LEVEL as LEVEL
+from .telling import LEVEL_NAMED as LEVEL_NAMED
+from .telling import TELL
+from .telling import number as number
+from .telling import pick as pick
+from .telling import state_index as state_index
+from .telling import state_told as state_told
 
 # Both hues keep 3:1 against white and against JupyterLab's dark grey, and stay apart for every
 # common colour blindness; dash and shape say the same again.
 BLUE, ORANGE, GREY = "#2f7fd1", "#d9691e", "#8a8f98"
-
-STATES: tuple[Spec, ...] = (
-    {"name": "measured", "shape": "circle", "hollow": False},
-    {"name": "too few requests to be firm", "shape": "circle", "hollow": True},
-    {"name": "still running", "shape": "diamond", "hollow": True},
-    {"name": "limited by the client", "shape": "square", "hollow": False},
-    {"name": "all requests failed", "shape": "cross", "hollow": False},
-    {"name": "breaks a limit", "shape": "triangle-down", "hollow": False},
-    {"name": "amid a ramp", "shape": "triangle-right", "hollow": True},
-)
-"""The states of a point, each with its own mark: the key below the board."""
 
 P50_P95: Mapping[str, tuple[str, list[int]]] = {"p50": (BLUE, [1, 0]), "p95": (ORANGE, [5, 3])}
 """How two percentiles in one chart look: each one's colour and dash."""
@@ -174,7 +169,7 @@ def _line(y: Spec, looks: Mapping[str, tuple[str, list[int]]] | None, legend: Sp
 
 
 def _points(y: Spec, height: int) -> list[Spec]:
-    tooltip = [{"field": f"tell {name}", "type": "nominal", "title": name} for name in _TELL]
+    tooltip = [{"field": f"tell {name}", "type": "nominal", "title": name} for name in TELL]
     disc = {
         "y": y,
         "stroke": literal("ink"),
@@ -268,13 +263,6 @@ ALIKE = (
 )
 """Whether a point is of the kind that is drawn: others have other figures, or other levels."""
 
-LEVEL = "isValid(datum.rate) ? datum.rate : datum.concurrency"
-LEVEL_NAMED = (
-    "isValid(datum.rate) ? format(datum.rate, '~g') + ' requests/s'"
-    " : 'concurrency ' + datum.concurrency"
-)
-"""Vega expressions: a point's level, and the same in words."""
-
 
 def x_title(height: int) -> list[Spec]:
     """Name the levels below their axis, whose own title can't be an expression."""
@@ -337,74 +325,6 @@ def y_axis(height: int, hint: str, *, money: bool = False) -> Spec:
     }
 
 
-def number(name: str, unit: str = "") -> str:
-    """Write a Vega expression that prints a field, or a dash where it has no value."""
-    value = f"datum.{name}"
-    shown = f"format({value}, abs({value}) < 100 ? ',.3~r' : ',.0f')"
-    return f"(isValid({value}) ? {shown} + '{unit}' : '–')"
-
-
-def pick(key: str) -> str:
-    """Write a Vega expression for what the point's state has under a key."""
-    values = ", ".join(
-        f"'{state[key]}'" if isinstance(state[key], str) else str(state[key]).lower()
-        for state in STATES
-    )
-    return f"[{values}][datum.state]"
-
-
-def state_index(firm: str) -> str:
-    """Write a Vega expression for which of `STATES` a point is in."""
-    return (
-        "datum.error_rate >= 1 ? 4 : datum.client_limited ? 3 : datum.provisional ? 2"
-        " : isValid(datum.ramp_from) ? 6"
-        f" : datum.limits_hold === false ? 5 : {firm} ? 0 : 1"
-    )
-
-
-_FIRM_FROM = ", ".join(f"{label}: {round(10 / (1 - p))}" for label, p in PERCENTILES.items())
-
-
-def state_told(percentile: str = "(datum.series || 'p50')") -> str:
-    """Write a Vega expression for a point's state in words, and what there is to know about it.
-
-    Parameters
-    ----------
-    percentile
-        A Vega expression: of which percentile the point is.
-    """
-    enough = f"({{{_FIRM_FROM}}})[{percentile}] + ' needed for ' + {percentile}"
-    few = f"datum.state === 1 ? ' (n = ' + {number('n')} + ', ' + {enough} + ')' : ''"
-    return f"{pick('name')} + ({few}) + (datum.note ? '; ' + datum.note : '')"
-
-
-_TELL = {
-    "title": f"(datum.run ? datum.run + ': ' : '') + ({LEVEL_NAMED})",
-    "value": "datum.what",
-    "state": state_told(),
-    "requests": f"{number('n')} + ', failed ' + {number('n_failed')}"
-    " + (datum.error_rate > 0 ? ' (' + format(datum.error_rate, '.1%') + ')' : '')",
-    "limits": "!isValid(datum.limits_hold) ? 'none set' : (datum.limits_hold ? 'kept'"
-    " : 'broken: ' + datum.limits_note) + (datum.limits_sure ? '' : ' (in doubt)')"
-    f" + ', ' + {number('goodput_rps')} + ' good requests/s'",
-    "in flight": f"{number('in_flight_mean')} + (isValid(datum.rate) ? ' on average'"
-    " : ' of ' + datum.concurrency + ' asked')",
-    "window": f"{number('window_s', ' s')} + ', ' + {number('rps')} + ' requests/s'",
-    "per token": f"whole ? 'none: answers come whole' : {number('tpot_p50_ms', ' ms')}",
-    "whole answer": f"{number('e2e_p50_ms', ' ms')} + ' (median)'",
-    "between chunks": f"whole ? 'no chunks' : {number('gap_p50_ms', ' ms')}"
-    " + (isValid(datum.itl_p50_ms) ? ' (ITL)' : '')"
-    f" + ', ' + {number('tokens_per_chunk')} + ' tokens a chunk'",
-    "tokens": f"{number('prompt_tokens_mean')} + ' in'"
-    " + (isValid(datum.cached_pct) ? ' (' + format(datum.cached_pct, '.0f') + ' % cached)' : '')"
-    f" + (whole ? '' : ', ' + {number('output_tokens_mean')} + ' out')",
-    "client error": "(datum.client_error_p99_ms < 0.001 ? 'below 0.001 ms' : "
-    f"{number('client_error_p99_ms', ' ms')}) + ' (p99)'"
-    f" + (whole ? '' : ', merged ' + {number('merged_pct', ' %')})",
-}
-"""The tooltip, line by line."""
-
-
 def _looks(looks: Mapping[str, tuple[str, list[int]]]) -> list[Spec]:
     """Compute how each point looks and what its tooltip says."""
     tones = json.dumps({series: tone for series, (tone, _) in looks.items()})
@@ -414,6 +334,6 @@ def _looks(looks: Mapping[str, tuple[str, list[int]]]) -> list[Spec]:
         "tone": f"({tones})[datum.series] || '{BLUE}'",
         "ink": f"datum.state === 3 || datum.state === 4 ? '{GREY}' : datum.tone",
         "inside": f"{pick('hollow')} ? paper : datum.ink",
-        **{f"tell {label}": expression for label, expression in _TELL.items()},
+        **{f"tell {label}": expression for label, expression in TELL.items()},
     }
     return [{"calculate": expression, "as": name} for name, expression in fields.items()]

@@ -16,7 +16,7 @@ import anywidget
 import ipywidgets as w
 import traitlets
 
-from ..charts.layers import STATES
+from ..charts.telling import STATES
 from ..metrics.timeline import Timeline
 from .layout import board_charts
 from .packing import COLUMNS, Rows, Series
