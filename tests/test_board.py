@@ -265,6 +265,29 @@ def test_what_ttft_consists_of_has_a_place_only_where_it_is_told(show):
     assert not card.is_visible()
 
 
+def test_an_open_loop_has_a_chart_more_and_its_neighbours_keep_their_place(show):
+    page = show(Board(levels=[1, 4]), width=1240)
+    card, course = page.locator(".tp-card-rates"), page.locator("[data-chart=timeline]")
+    wide = course.bounding_box()["width"]
+    due = {"ttft_from_scheduled_p95_ms": 900.0}
+    feed(page, [point(3, rate=1.0, rps=0.9, sent_rps=1.0, **due), point(4, rate=4.0, **due)])
+    page.wait_for_function("document.querySelectorAll('.tp-plot canvas').length === 6")
+    settle(page)
+    assert page.evaluate(BLANK) == []
+    assert "0.9 requests/s answered, 1 sent, 1 asked" in tooltip(page, "rates")
+    told = tooltip(page, "ttft")
+    assert "from the scheduled time 900 ms" in told
+    boxes = card.bounding_box(), page.locator(".tp-card-timeline").bounding_box()
+    assert boxes[0]["y"] == boxes[1]["y"], "side by side"
+    width = course.locator("canvas").bounding_box()["width"]
+    assert width == pytest.approx(course.bounding_box()["width"], abs=1)
+    assert width < wide
+    feed(page, [point(1), point(4)])
+    settle(page)
+    assert not card.is_visible()
+    assert course.locator("canvas").bounding_box()["width"] == pytest.approx(wide, abs=1)
+
+
 def test_answers_that_come_whole_are_drawn_as_items(show):
     timeline = Timeline()
     timeline.whole = True

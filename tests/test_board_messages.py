@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from drawn import point
 
+from tpwidgets.charts.breakdown import NEEDS
 from tpwidgets.charts.overview import COLUMNS, clean_rows
 from tpwidgets.live import Board, layout
 from tpwidgets.live.packing import COLUMNS as PACKED
@@ -94,6 +95,23 @@ def test_what_ttft_consists_of_travels_only_where_it_is_told():
     assert not silent.keys() & set(parts)
     assert telling["ttft_rest_mean_ms"] == 99.0
     assert telling["ttft_server_prefill_mean_ms"] == 200.0
+
+
+def test_what_only_an_open_loop_has_travels_only_there():
+    board = Board()
+    sent = sent_by(board)
+    due = {"ttft_from_scheduled_p95_ms": 700.0, "ttft_from_scheduled_p95_ms_hi": 750.0}
+    told = {"ttft_mean_ms": 300.0, "ttft_server_prefill_mean_ms": 200.0}
+    board.update([point(1), point(2, **told), point(3, rate=1.5, sent_rps=1.4, **due)])
+    closed, apart, by_rate = (row for _, row in sent[0]["points"]["rows"])
+    assert len(closed) < len(COLUMNS)
+    assert len(apart) < len(COLUMNS) + len(NEEDS)
+    row = dict(zip(PACKED, by_rate, strict=False))
+    assert (row["sent_rps"], row["ttft_from_scheduled_p95_ms_hi"]) == (1.4, 750.0)
+    # as much of it as a message may hold
+    rows = [point(3, rate=rate, sent_rps=rate, **due) for rate in range(1, 9)]
+    board.update(rows)
+    assert len(json.dumps(sent[-1])) < 5000
 
 
 def test_board_commits_the_snapshot_once():

@@ -54,8 +54,8 @@ def test_board_charts_in_order():
     charts = board_charts()
     assert [(c["name"], c["card"]) for c in charts] == [
         ("ttft", "ttft"), ("system_tps", "tps"), ("user_tps", "tps"), ("cost", "cost"),
-        ("waiting", "waiting"), ("break_even", "break-even"), ("timeline", "timeline"),
-        ("breakdown", "breakdown"),
+        ("waiting", "waiting"), ("break_even", "break-even"), ("rates", "rates"),
+        ("timeline", "timeline"), ("breakdown", "breakdown"),
     ]  # fmt: skip
     heights = {"ttft": 0, "tps": 0, "cost": 0}
     for chart in charts[:4]:
@@ -120,8 +120,25 @@ def test_states_are_told_by_shape_and_words():
     few = "too few requests to be firm (n = 12, 20 needed for p50)"
     assert sum(f"state: {few}" in text for text in told(overview_spec(rows))) == 2  # per user too
     assert "state: all requests failed; 12 of 12: timeout" in text
-    subtitle = overview_spec(rows)["title"]["subtitle"][0]
+    subtitle = " ".join(overview_spec(rows)["title"]["subtitle"])
     assert all(word in subtitle for word in ("Hollow", "Diamond", "Grey square", "Cross"))
+    assert all(len(line) <= 120 for line in overview_spec(rows)["title"]["subtitle"])
+
+
+def test_paper_says_how_many_requests_hollow_points_lack():
+    few = {"n": 12, "ttft_p50_firm": False, "ttft_p95_firm": False}
+
+    def said(*rows):
+        return " ".join(overview_spec(rows)["title"]["subtitle"])
+
+    hollow = "Hollow: too few requests to be firm"
+    assert f"{hollow} (p95 needs 200)." in said(point(16), point(4))
+    assert f"{hollow} (p50 needs 20, p95 needs 200)." in said(point(16), point(1, **few))
+    assert "Hollow" not in said(point(16))
+    assert "Hollow" not in said(point(16), point(32, **few, client_limited=True)), "it is grey"
+    vectors = point(4, ttft_p50_ms=None, ttft_p95_ms=None, items_per_s=160.0, **few)
+    assert f"{hollow} (p95 needs 200)." in said(vectors | {"n": 40})
+    assert "Hollow" not in said(vectors | {"n": 400}), "answers that come whole have E2E latency"
 
 
 def test_a_gap_between_chunks_of_several_tokens_is_no_itl():
@@ -221,8 +238,61 @@ def test_an_open_loop_is_drawn_against_its_rate():
     closed = point(4, current=False, run="run 1")
     rows = [closed, point(3, rate=0.5), point(7, rate=1.5)]
     spec = overview_spec(rows)
+    assert len(spec["hconcat"]) == 3, "the pilot page takes them apart"
     scene = json.dumps(vl_convert.vegalite_to_scenegraph(spec, vl_version=VL))
     assert scene.count("requests/s, as scheduled") == 3
     assert {re.search("level: ([^;]+)", text)[1] for text in told(spec)} == {"0.5", "1.5"}
     assert "1.5 requests/s" in told(spec)[-1]
     assert {p["name"]: p["value"] for p in spec["params"]}["levels"] == [0.5, 1.5]
+
+
+def open_point(rate, answered, due=None, **changed):
+    row = point(3, rate=rate, rps=answered, sent_rps=0.98 * rate, ttft_p95_ms=600.0)
+    return row | {"ttft_from_scheduled_p95_ms": due} | changed
+
+
+WIDE = '"strokeWidth": 7'
+
+
+def test_in_an_open_loop_p95_from_the_scheduled_time_stands_beside_the_one_from_sending(capfd):
+    late = {f"ttft_from_scheduled_p95_ms_{end}": ms for end, ms in (("lo", 800), ("hi", 990))}
+    rows = [open_point(1.0, 1.0, 600.0), open_point(4.0, 3.0, 900.0, **late)]
+    spec = overview_spec(rows)
+    compile_quietly(spec, capfd)
+    scene = json.dumps(vl_convert.vegalite_to_scenegraph(spec, vl_version=VL))
+    assert "p95 from scheduled" in scene
+    assert scene.count(WIDE) == 3, "the line's two points, and its sample in the key"
+    first, *_, last = told(spec, "TTFT p95 600 ms")
+    assert "; from the scheduled time 600 ms;" in first
+    assert "; from the scheduled time 900 ms (95 %: 800 to 990);" in last
+    assert not any("scheduled" in text for text in told(spec, "TTFT p50"))
+    # nothing is drawn that isn't there
+    unknown = json.dumps(vl_convert.vegalite_to_scenegraph(overview_spec([open_point(1.0, 1.0)])))
+    assert "p95 from scheduled" not in unknown
+    vectors = open_point(
+        1.0, 1.0, ttft_p50_ms=None, ttft_p95_ms=None, e2e_p95_ms=80.0, items_per_s=160.0,
+        e2e_from_scheduled_p95_ms=95.0,
+    )  # fmt: skip
+    assert (
+        "E2E p95 80 ms; from the scheduled time 95 ms" in told(overview_spec([vectors]), "p95")[0]
+    )
+
+
+def test_an_open_loop_shows_how_many_were_answered_of_those_asked_for(capfd):
+    rows = [open_point(1.0, 1.0), open_point(4.0, 3.0, rps_lo=2.8, rps_hi=3.2)]
+    spec = overview_spec(rows)
+    compile_quietly(spec, capfd)
+    said = told(spec, "requests/s answered")
+    assert "3 requests/s answered (95 %: 2.8 to 3.2), 3.92 sent, 4 asked" in said[-1]
+    scene = json.dumps(vl_convert.vegalite_to_scenegraph(spec, vl_version=VL))
+    assert '"asked"' in scene
+    heights = [panel["height"] for panel in spec["hconcat"][1]["vconcat"]]
+    assert sum(heights) + 2 * spec["hconcat"][1]["spacing"] == spec["hconcat"][0]["height"]
+
+
+def test_a_closed_loop_has_nothing_of_an_open_one():
+    spec = overview_spec([point(1), point(4, ttft_from_scheduled_p95_ms=700.0)])
+    scene = json.dumps(vl_convert.vegalite_to_scenegraph(spec, vl_version=VL))
+    assert not any(of_open in scene for of_open in (WIDE, "scheduled", "answered", '"asked"'))
+    assert len(spec["hconcat"][1]["vconcat"]) == 2
+    assert spec["hconcat"][0]["height"] == 300

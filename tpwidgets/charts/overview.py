@@ -5,10 +5,12 @@ shouldn't wait for; `overview` hands the same specifications out as an Altair ch
 """
 
 import math
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from ..words import are_open, are_whole, level
+from ..metrics.intervals import firm
+from ..words import PERCENTILES, are_open, are_whole, is_whole, level
 from .fitted import NAME, SAID, fitted_layers, fitted_rows
 from .layers import (
     BLUE,
@@ -21,8 +23,11 @@ from .layers import (
     chart_view,
     limit_lines,
 )
+from .open_loop import COLUMNS as OPEN_LOOP
+from .open_loop import SCHEDULED, SCHEDULED_TOLD, rates_chart, scheduled_layers
 from .picture import as_altair, printed
 from .pricing import cost_curve, price_params, prices_told
+from .telling import hollow_told
 
 if TYPE_CHECKING:
     import altair as alt
@@ -51,7 +56,11 @@ COLUMNS = (
     "own_cost", "usd", "usd_lo", "usd_hi", "usd_total",
     "usd_request", "usd_request_lo", "usd_request_hi",
 )  # fmt: skip
-"""What the charts read of an operating point; other columns needn't travel to the browser."""
+"""What the charts read of an operating point, besides `OPEN_LOOP`; other columns needn't
+travel to the browser."""
+
+_LETTERS = 120
+"""So long are lines above a picture: two of its panels are as wide, which the pilot page shows."""
 
 LIMITS: Mapping[str, Any] = dict.fromkeys(
     f"limit_{name}_{p}_ms" for name in ("ttft", "e2e") for p in ("p50", "p95")
@@ -65,7 +74,8 @@ def limit_params(bounds: Mapping[str, float]) -> Row:
 
 
 def clean_rows(
-    points: "Iterable[Mapping[str, Any]] | pd.DataFrame", columns: Sequence[str] = COLUMNS
+    points: "Iterable[Mapping[str, Any]] | pd.DataFrame",
+    columns: Sequence[str] = COLUMNS + OPEN_LOOP,
 ) -> list[Row]:
     """Operating points as JSON-ready rows: earlier runs first, NaN and infinities as None."""
     to_dict = getattr(points, "to_dict", None)
@@ -135,30 +145,34 @@ def overview_spec(
 ) -> Spec:
     """Return what `overview` draws as a plain specification, without importing Altair."""
     rows = clean_rows(points)
-    open_loop = are_open(rows)
-    alike = (row for row in rows if (row.get("rate") is not None) is open_loop)
+    by_rate = are_open(rows)
+    alike = (row for row in rows if (row.get("rate") is not None) is by_rate)
     fit = fitted_rows(law) if law is not None else []
     # as far as the curve goes, too
     ends = {1, max(row["level"] for row in fit)} if fit else set()
     levels = sorted({level(row) for row in alike if level(row)} | ends)
     state = {
         "hint": "nothing measured", "levels": levels or VIEW["levels"],
-        "whole": are_whole(rows), "open": open_loop, **limit_params(limits or {}),
+        "whole": are_whole(rows), "open": by_rate, **limit_params(limits or {}),
     }  # fmt: skip
     width, prices = 270, price_params(price)
-    costs = cost_curve(300, prices["prices"])
-    ttft, system, user, cost = (
+    # Flush, so that the plots above each other are together as tall as their neighbours.
+    between, low = 56, 92 if by_rate else 122
+    stacked = [_system_tps(low), _user_tps(low)]
+    if by_rate:
+        stacked.insert(0, rates_chart(low, x_labels=False))
+    height = len(stacked) * (low + between) - between
+    ttft, *middle, cost = (
         chart["view"] | {"width": width}
-        for chart in (_ttft(300, width), _system_tps(122), _user_tps(122), costs)
+        for chart in (_ttft(height, width), *stacked, cost_curve(height, prices["prices"]))
     )
     spec = printed(
         "Time to first token, throughput and cost against the level: "
-        + ("requests per second." if open_loop else "concurrency.")
+        + ("requests per second." if by_rate else "concurrency.")
         + (f" Grey and dashed: {SAID}." if fit else ""),
         "points", rows, {**state, **prices},
         datasets={NAME: fit},
-        # Flush, so that the two plots are together as tall as their neighbours.
-        hconcat=[ttft, {"vconcat": [system, user], "spacing": 56, "bounds": "flush"}, cost],
+        hconcat=[ttft, {"vconcat": middle, "spacing": between, "bounds": "flush"}, cost],
         resolve={"scale": {"color": "independent", "strokeDash": "independent"}},
         spacing=28,
     )  # fmt: skip
@@ -171,10 +185,10 @@ def overview_spec(
 def _explain(rows: Sequence[Row], law: "Scaling | None" = None) -> list[str]:
     """Say in words what a picture, without tooltips and without a key, leaves open."""
     steady = [row for row in rows if row.get("ramp_from") is None]
-    few = any(row.get(f"ttft_{p}_firm") is False for row in steady for p in ("p50", "p95"))
+    few = {p for row in steady for p in ("p50", "p95") if _is_hollow(row, p)}
     marks = {
         "Bands and bars: 95 % intervals.": bool(steady),
-        "Hollow: too few requests to be firm.": few,
+        hollow_told(few): bool(few),
         "Diamond: still running.": any(row.get("provisional") for row in rows),
         "Grey square: limited by the client.": any(row.get("client_limited") for row in rows),
         "Cross: all requests failed.": any((row.get("error_rate") or 0) >= 1 for row in rows),
@@ -184,10 +198,20 @@ def _explain(rows: Sequence[Row], law: "Scaling | None" = None) -> list[str]:
     earlier = dict.fromkeys(
         str(row.get("run") or "an earlier run") for row in rows if row.get("current") is False
     )
-    lines = [" ".join(text for text, shown in marks.items() if shown)]
+    lines = textwrap.wrap(" ".join(text for text, shown in marks.items() if shown), _LETTERS)
     if law is not None:
         lines.append(f"Grey, dashed: {law.text[0].lower()}{law.text[1:]}")
     return [*lines, f"Pale: {', '.join(earlier)}."] if earlier else lines
+
+
+def _is_hollow(row: Row, percentile: str) -> bool:
+    """Tell whether a percentile's point is hollow for want of requests, as `state_index` has it."""
+    odd = row.get("provisional") or row.get("client_limited") or (row.get("error_rate") or 0) >= 1
+    if odd or row.get("limits_hold") is False:
+        return False
+    if is_whole(row):
+        return not firm(row.get("n") or 0, PERCENTILES[percentile])
+    return row.get(f"ttft_{percentile}_firm") is False
 
 
 def _ttft(height: int, width: int | None = None) -> Spec:
@@ -200,7 +224,9 @@ def _ttft(height: int, width: int | None = None) -> Spec:
         hi="datum[datum.column + '_hi']",
         firm="whole ? datum.n >= (datum.series === 'p50' ? 20 : 200)"
         " : datum[replace(datum.column, '_ms', '_firm')]",
-        what="(whole ? 'E2E ' : 'TTFT ') + datum.series + ' ' + {v} + ' ms' + {interval}",
+        **SCHEDULED,
+        what="(whole ? 'E2E ' : 'TTFT ') + datum.series + ' ' + {v} + ' ms' + {interval} + "
+        + SCHEDULED_TOLD,
     )
     legend = {
         # Beside the title, where there is always room.
@@ -213,7 +239,9 @@ def _ttft(height: int, width: int | None = None) -> Spec:
     title = {"expr": "whole ? 'E2E latency, ms' : 'TTFT, ms'"}
     view = chart_view(title, height, transform, looks=P50_P95, legend=legend)
     limits = {p: f"whole ? limit_e2e_{p}_ms : limit_ttft_{p}_ms" for p in ("p50", "p95")}
-    view["layer"] = limit_lines(limits, {"p50": BLUE, "p95": ORANGE}) + view["layer"]
+    below, above = scheduled_layers()
+    lines = limit_lines(limits, {"p50": BLUE, "p95": ORANGE})
+    view["layer"] = [*lines, *below, *view["layer"], *above]
     return {
         "name": "ttft",
         "card": "ttft",
@@ -221,7 +249,8 @@ def _ttft(height: int, width: int | None = None) -> Spec:
         "needs": [columns[0], "e2e_p50_ms"],
         "description": "Time to first token (where answers come whole: end-to-end latency) in "
         "milliseconds against the level: the median as a solid line, the 95th percentile as a "
-        "dashed line, with 95 % intervals.",
+        "dashed line, with 95 % intervals; in an open loop that from the scheduled time as a wide, "
+        "pale line.",
         "view": view,
     }
 

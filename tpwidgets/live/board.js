@@ -101,7 +101,7 @@ function vegaConfig({ ink, font }) {
     background: "transparent",
     axis: { ...text, gridColor: ink(0.12), domainColor: ink(0.4), tickColor: ink(0.4) },
     legend: { labelColor: ink(0.85) },
-    style: { heading: { color: ink(0.95) }, hint: { color: ink(0.65) } },
+    style: { heading: { color: ink(0.95) }, hint: { color: ink(0.65) }, key: { color: ink(0.85) } },
   };
 }
 
@@ -181,38 +181,6 @@ function assign(entry, values) {
   }
 }
 
-/** Whether the current run's answers come whole (embeddings, say), as words.are_whole tells it. */
-function whole(rows) {
-  const answered = rows.filter((row) => row.n > 0);
-  const current = answered.filter((row) => row.current !== false);
-  return answered.length > 0 && (current.length ? current : answered)
-    .every((row) => row.ttft_p50_ms == null && row.items_per_s != null);
-}
-
-/** Whether the current run's levels are rates (open loop), as words.are_open tells it. */
-function isOpen(rows) {
-  const current = rows.filter((row) => row.current !== false);
-  const drawn = current.length ? current : rows;
-  return drawn.length > 0 && drawn.every((row) => row.rate != null);
-}
-
-/** The column that tells how long people wait: p95 if all points have one, as cost.table has it. */
-function waiting(rows) {
-  const name = whole(rows) ? "e2e" : "ttft";
-  const current = rows.filter((row) => row.current !== false && row.n > 0);
-  return `${name}_${current.every((row) => row[`${name}_p95_ms`] != null) ? "p95" : "p50"}_ms`;
-}
-
-/** The ticks: what was asked for, what was measured, where a fit ends; null keeps the chart's own. */
-function ticks(planned, rows, open, fit) {
-  const alike = rows.filter((row) => (row.rate != null) === open);
-  const measured = alike.map((row) => row.rate ?? row.concurrency);
-  const fitted = fit.map(({ level }) => level);
-  const ends = fit.length ? [1, Math.max(...fitted)] : [];
-  const levels = new Set([...planned, ...measured, ...ends].filter((x) => x > 0));
-  return levels.size ? [...levels].sort((a, b) => a - b) : null;
-}
-
 async function copyText(text, root) {
   try {
     await navigator.clipboard.writeText(text);
@@ -255,22 +223,21 @@ function render({ model, el }) {
       if (differs(entry, "settling", course.settling)) {
         view.data("settling", course.settling.map((span) => ({ ...span })));
       }
-      set({ ...course.frame, open: isOpen(rows) });
+      set({ ...course.frame, open: course.open });
       Object.assign(entry.plot.dataset, { points: course.points.length, since: course.points[0]?.t });
     } else {
       exchange(entry, rows);
-      const open = isOpen(rows);
-      const fit = model.get("fit");
-      const asIs = ticks(model.get("levels"), rows, open, fit);
+      const asIs = course.ticks(model.get("levels"), model.get("fit"));
       if (asIs) set({ levels: asIs });
       const drawn = (row) => chart.needs.some((name) => row[name] != null);
-      set({ rows: rows.filter((row) => drawn(row) || row.error_rate >= 1).length, whole: whole(rows), open });
+      set({ rows: rows.filter((row) => drawn(row) || row.error_rate >= 1).length });
+      set({ whole: course.answersWhole, open: course.open });
     }
     if (chart.name === "system_tps" && differs(entry, "fit", model.get("fit"))) {
       view.data("fit", model.get("fit").map((row) => ({ ...row })));
     }
     if (chart.card === "ttft") set(LIMITS(model.get("limits")));
-    if (chart.prices) set({ ...costs.signals, waiting: waiting(rows) });
+    if (chart.prices) set({ ...costs.signals, waiting: course.waiting });
     if (chart.lines) nameLines(entry, costs.prices);
     root.dataset.change = course.number;
     entry.stale = false;
@@ -284,13 +251,16 @@ function render({ model, el }) {
 
   /** Give a place to charts that have something to show by now, and take it from those without. */
   function reveal() {
+    let moved = false;
     for (const entry of plots.filter(({ chart }) => chart.shown_by || chart.folded)) {
       const told = (row) => row.current !== false && entry.chart.shown_by.some((name) => row[name] != null);
       const hidden = entry.chart.folded ? !costs.open : !course.rows.some(told);
       if (hidden === entry.card.hidden) continue;
       entry.card.hidden = hidden;
+      moved = true;
       if (!hidden && !entry.view && theme) run(() => embed(entry, theme, feed));
     }
+    if (moved) resize(); // its neighbours may have another width now
   }
 
   function draw() {

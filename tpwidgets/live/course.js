@@ -76,6 +76,40 @@ class Course {
     }
   }
 
+  /** The current run's rows or, without any, all. */
+  #current(rows = this.rows) {
+    const current = rows.filter((row) => row.current !== false);
+    return current.length ? current : rows;
+  }
+
+  /** Whether the current run's answers come whole (embeddings, say), as words.are_whole tells it. */
+  get answersWhole() {
+    const answered = this.#current(this.rows.filter((row) => row.n > 0));
+    return answered.length > 0
+      && answered.every((row) => row.ttft_p50_ms == null && row.items_per_s != null);
+  }
+
+  /** Whether the current run's levels are rates (open loop), as words.are_open tells it. */
+  get open() {
+    return this.rows.length > 0 && this.#current().every((row) => row.rate != null);
+  }
+
+  /** The column that tells how long people wait: p95 if all points have one, as cost.table has it. */
+  get waiting() {
+    const name = this.answersWhole ? "e2e" : "ttft";
+    const current = this.rows.filter((row) => row.current !== false && row.n > 0);
+    return `${name}_${current.every((row) => row[`${name}_p95_ms`] != null) ? "p95" : "p50"}_ms`;
+  }
+
+  /** The ticks: what was asked for, what was measured, where a fit ends; null keeps the chart's own. */
+  ticks(planned, fit) {
+    const alike = this.rows.filter((row) => (row.rate != null) === this.open);
+    const measured = alike.map((row) => row.rate ?? row.concurrency);
+    const ends = fit.length ? [1, Math.max(...fit.map(({ level }) => level))] : [];
+    const levels = new Set([...planned, ...measured, ...ends].filter((x) => x > 0));
+    return levels.size ? [...levels].sort((a, b) => a - b) : null;
+  }
+
   /** The signals of the time series' chart. */
   get frame() {
     const last = this.points.at(-1)?.end ?? 0;

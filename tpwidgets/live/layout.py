@@ -2,6 +2,7 @@
 
 from ..charts.breakdown import breakdown_chart
 from ..charts.layers import CONFIG, VIEW, Y_WIDTH, Spec, params
+from ..charts.open_loop import rates_chart
 from ..charts.overview import LIMITS, curves
 from ..charts.picture import SCHEMA
 from ..charts.pricing import LOOKS, MOST, PRICES
@@ -24,7 +25,7 @@ def board_charts() -> list[Spec]:
         is opened).
     """
     weighing = [chart | {"folded": True} for chart in weighing_charts()]
-    charts = [*curves(), *weighing, timeline_chart(), breakdown_chart()]
+    charts = [*curves(), *weighing, rates_chart(102), timeline_chart(), breakdown_chart()]
     for chart in charts:
         bottom = 16 if chart["name"] == "system_tps" else 40
         cost = PRICES if chart.get("prices") else {}

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..charts.breakdown import NEEDS, told
+from ..charts.open_loop import COLUMNS as OPEN_LOOP
 from ..charts.overview import COLUMNS as CHARTS
 from ..charts.overview import clean_rows
 from ..metrics.timeline import Timeline
 
-COLUMNS = CHARTS + NEEDS
+COLUMNS = CHARTS + NEEDS + OPEN_LOOP
 """The columns of a packed row, whose end is left out where it is empty."""
 
 Packed = list[Any]
@@ -89,9 +90,9 @@ class Series:
 
 def _pack(row: Mapping[str, Any]) -> Packed:
     # what only the bars read needn't travel where there are none
-    columns = COLUMNS if told([row]) else CHARTS
-    clean = clean_rows([row], columns)[0]
-    packed = [clean.get(name) for name in columns]
+    # what only the bars read needn't travel where there are none
+    clean = clean_rows([row], COLUMNS if told([row]) else CHARTS + OPEN_LOOP)[0]
+    packed = [clean.get(name) for name in COLUMNS]
     while packed and packed[-1] is None:
         packed.pop()
     return packed
