@@ -53,11 +53,16 @@ def test_tables_and_notes_are_by_rate() -> None:
     samples = [request(float(n), late_s=1.0) for n in range(40)]
     run = Run(samples, [Window(0, 5.5, 25.5, 2.5, closed=True, rate=0.5)], {})
     heads, [cells] = table(run)
-    assert dict(zip(heads[:3], cells, strict=False)) == {
-        "requests/s": "0.5 *", "sent": "1", "in flight": "2.5",
+    assert dict(zip(heads[:4], cells, strict=False)) == {
+        "requests/s": "0.5 *", "sent": "1", "answered": "1", "in flight": "2.5",
     }  # fmt: skip
+    assert "req/s" not in heads, "it stands beside what was sent"
+    p95 = heads.index("TTFT p95")
+    assert heads[p95 + 1] == "TTFT p95 from scheduled"
+    assert cells[p95 : p95 + 2] == ["~0.5 s", "~1.5 s"]
+    assert "~ stands for too few requests to be firm: p95 needs 200" in notes(run)
     assert ttft_table(run) is None
-    assert notes(run)[0].startswith("at 0.5 requests/s *: the client was the limit")
+    assert notes(run)[-1].startswith("at 0.5 requests/s *: the client was the limit")
 
 
 def test_a_little_late_is_not_too_late() -> None:

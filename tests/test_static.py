@@ -54,6 +54,7 @@ def test_answers_that_come_whole_are_described_as_such_and_failures_are_not():
     whole = Run(vectors, [window], conditions)
     assert "E2E p50" in table(whole)[0]
     assert alt_text(whole).startswith("E2E latency, items per second")
+    assert "~ stands for too few requests to be firm: p95 needs 200" in tables_html(whole)
     failed = Run([replace(v, status="timeout") for v in vectors], [window], conditions)
     assert "TTFT p50" in table(failed)[0], "nothing came that could be whole"
 
@@ -82,3 +83,8 @@ def test_limits_are_told_with_what_keeps_and_breaks_them() -> None:
     assert "at 4: TTFT p50 is 100 ms, above 50 ms" in page
     assert "No concurrency keeps TTFT p50 ≤ 50 ms" in page
     assert "limits" not in table(run())[0]
+
+
+def test_only_an_open_loop_has_a_column_from_the_scheduled_time() -> None:
+    assert not any("scheduled" in head for head in table(run())[0])
+    assert table(run())[0].count("req/s") == 1

@@ -3,9 +3,22 @@
 import base64
 from typing import TYPE_CHECKING, Any
 
+from ..charts.telling import ENOUGH
 from ..cost.price import usd_per_1m_output, usd_per_1m_total
+from ..metrics.intervals import firm
 from ..run import escape
-from ..words import MISSING, TTFT_PARTS, are_open, are_whole, count, duration, named, percent, usd
+from ..words import (
+    MISSING,
+    TTFT_PARTS,
+    amid_ramp,
+    are_open,
+    are_whole,
+    count,
+    duration,
+    named,
+    percent,
+    usd,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +71,9 @@ def _picture(spec: dict[str, Any], alt: str) -> str:
 def alt_text(run: "Run", price: "Price | None" = None) -> str:
     """Describe the picture for those who can't see it."""
     drawn = "E2E latency, items" if are_whole(run.rows) else "TTFT, tokens"
-    axis = "requests per second sent" if are_open(run.rows) else "concurrency"
+    axis = "concurrency"
+    if are_open(run.rows):
+        drawn, axis = f"{drawn} and answered requests", "requests per second asked for"
     return f"{drawn} per second and cost against {axis}. {run.answer(price)}"
 
 
@@ -149,9 +164,10 @@ def table(run: "Run | Grid", price: "Price | None" = None) -> tuple[list[str], l
     whole = are_whole(run.rows)
     columns: dict[str, Callable[[Row], str]] = {
         **_shapes(run), **_levels(run.rows), "n": lambda row: count(row["n"]),
-        **(_WHOLE if whole else _streamed(run.rows)),
-        "req/s": lambda row: count(row["rps"]),
+        **(_whole(run.rows) if whole else _streamed(run.rows)),
     }  # fmt: skip
+    if not _any_rate(run.rows):  # else it stands beside what was sent
+        columns["req/s"] = _answered
     if run.limits is not None:
         columns["limits"] = _verdict
         columns["good req/s"] = lambda row: count(row["goodput_rps"])
@@ -193,7 +209,8 @@ def _streamed(rows: list[Row]) -> "dict[str, Callable[[Row], str]]":
     per_chunk = {} if itl else {"tokens per chunk": lambda row: count(row["tokens_per_chunk"])}
     return {
         "TTFT p50": lambda row: duration(row["ttft_p50_ms"]),
-        "TTFT p95": lambda row: _p95(row, "ttft", row["ttft_p95_firm"]),
+        "TTFT p95": lambda row: _p95(row, "ttft"),
+        **_from_scheduled(rows, "ttft"),
         "ITL p50" if itl else "chunk gap p50": lambda row: duration(row["gap_p50_ms"]),
         **per_chunk,
         "tok/s per user": lambda row: count(row["user_tps_p50"]),
@@ -201,18 +218,34 @@ def _streamed(rows: list[Row]) -> "dict[str, Callable[[Row], str]]":
     }
 
 
-_WHOLE: "dict[str, Callable[[Row], str]]" = {
-    "E2E p50": lambda row: duration(row["e2e_p50_ms"]),
-    "E2E p95": lambda row: _p95(row, "e2e", row["n"] >= 200),
-    "items/s (95 %)": lambda row: _interval(row, "items_per_s"),
-    "input tok/s": lambda row: count(row["input_tps"]),
-}
-"""The columns of answers that come whole."""
+def _whole(rows: list[Row]) -> "dict[str, Callable[[Row], str]]":
+    """Return the columns of answers that come whole."""
+    return {
+        "E2E p50": lambda row: duration(row["e2e_p50_ms"]),
+        "E2E p95": lambda row: _p95(row, "e2e"),
+        **_from_scheduled(rows, "e2e"),
+        "items/s (95 %)": lambda row: _interval(row, "items_per_s"),
+        "input tok/s": lambda row: count(row["input_tps"]),
+    }
 
 
-def _p95(row: Row, latency: str, is_firm: bool) -> str:
-    value = row[f"{latency}_p95_ms"]
-    return duration(value) if is_firm or value is None else f"~{duration(value)}"
+def _from_scheduled(rows: list[Row], latency: str) -> "dict[str, Callable[[Row], str]]":
+    """Return an open loop's column of p95 from when requests were to be sent."""
+    if not _any_rate(rows):
+        return {}
+    name = f"{latency}_from_scheduled"
+    return {f"{latency.upper()} p95 from scheduled": lambda row: _p95(row, latency, name)}
+
+
+def _p95(row: Row, latency: str, name: str = "") -> str:
+    """Write a p95, as firm as that of `latency`: it is of the same requests."""
+    value = row[f"{name or latency}_p95_ms"]
+    few = value is not None and not _is_firm(row, latency)
+    return f"~{duration(value)}" if few else duration(value)
+
+
+def _is_firm(row: Row, latency: str) -> bool:
+    return bool(row["ttft_p95_firm"]) if latency == "ttft" else firm(row["n"], 0.95)
 
 
 def ttft_table(run: "Run") -> tuple[list[str], list[list[str]]] | None:
@@ -233,13 +266,22 @@ def ttft_table(run: "Run") -> tuple[list[str], list[list[str]]] | None:
 
 def _levels(rows: list[Row]) -> "dict[str, Callable[[Row], str]]":
     """Return the columns of what was asked for and, in an open loop, what came of it."""
-    if not any(row.get("rate") for row in rows):
+    if not _any_rate(rows):
         return {"concurrency": _level}
     return {
         "requests/s": _level,
         "sent": lambda row: count(row["sent_rps"]),
+        "answered": _answered,
         "in flight": lambda row: count(row["in_flight_mean"]),
     }
+
+
+def _any_rate(rows: list[Row]) -> bool:
+    return any(row.get("rate") for row in rows)
+
+
+def _answered(row: Row) -> str:
+    return count(row["rps"])
 
 
 def _level(row: Row, unit: str = "") -> str:
@@ -253,8 +295,12 @@ def notes(run: "Run") -> list[str]:
         f"at {_level(row, ' requests/s')}: {note}"
         for row in run.rows for note in (row["note"], row["limits_note"]) if note
     ]  # fmt: skip
+    latency = "e2e" if are_whole(run.rows) else "ttft"
+    steady = [row for row in run.rows if row[f"{latency}_p95_ms"] and not amid_ramp(row)]
+    few = any(not _is_firm(row, latency) for row in steady)
+    unsure = [f"~ stands for too few requests to be firm: p95 needs {ENOUGH['p95']}"] if few else []
     judged = [] if run.limits is None else [f"limits: {run.limits.text}; ? stands for in doubt"]
-    return [*run.conditions.get("notes", []), *judged, *by_level]
+    return [*run.conditions.get("notes", []), *judged, *unsure, *by_level]
 
 
 def _interval(row: Row, name: str) -> str:
