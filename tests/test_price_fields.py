@@ -8,7 +8,7 @@ import pytest
 from virtual import steady_run
 
 import tpwidgets as tp
-from tpwidgets.cost.price import Price
+from tpwidgets.cost.price import Price, Tier
 from tpwidgets.endpoints.endpoint import Endpoint
 from tpwidgets.run import Run
 from tpwidgets.store import load
@@ -74,6 +74,14 @@ def test_a_price_of_nothing_is_one_that_somebody_typed() -> None:
     assert fields.value == Price.per_hour(0.0, 2)
     row.set(None)
     assert fields.value is None
+
+
+def test_the_board_is_told_of_tiers_until_a_price_is_edited() -> None:
+    price = Price(2.0, 1.0, tiers=(Tier(0, 2.0, 1.0), Tier(200_000, 4.0, 2.0)))
+    row = PriceFields(price).first
+    assert [tier["above"] for tier in row.live["tiers"]] == [0, 200_000]
+    row.output.value = 3.0
+    assert row.live["tiers"] == []
 
 
 def test_what_is_compared_never_takes_the_place_of_what_is_measured() -> None:

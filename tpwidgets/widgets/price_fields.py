@@ -267,11 +267,15 @@ class PriceRow:
     @property
     def live(self) -> dict[str, Any]:
         """The row as `Board.costs` has it: the fields stand for their values."""
-        name = "" if self.edited or self._given is None else self._given.name
+        given = None if self.edited else self._given
+        name, tiers = (given.name, given.tiers) if given is not None else ("", ())
         fields = ("output", "input", "cached_input", "reasoning", "off_pct", "hour", "replicas",
                   "busy_pct")  # fmt: skip
         numbers = {of: getattr(self, of) for of in fields}
-        return {"name": name, "free": bool(self._is_free), "hourly": self.basis, **numbers}
+        return {
+            "name": name, "free": bool(self._is_free), "hourly": self.basis, **numbers,
+            "tiers": [tier._asdict() for tier in tiers],
+        }  # fmt: skip
 
     @property
     def _is_free(self) -> bool | None:
