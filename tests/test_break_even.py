@@ -154,7 +154,7 @@ def test_no_more_is_claimed_than_holds_for_each_volume(usd: float, systems: int,
         needed = -(-tokens // most)
         assert cheaper == (tokens > needed * crossing), tokens
         if cheaper and (not pays or not pays[-1]):
-            assert any(0 <= tokens - start <= 1e5 for start in starts) or tokens > 4 * crossing
+            assert any(0 <= tokens - start <= 1e5 for start in starts) or tokens > 3 * crossing
         if systems and tokens > systems * crossing:
             assert cheaper
         pays.append(cheaper)

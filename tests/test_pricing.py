@@ -250,8 +250,8 @@ def test_break_even_is_that_of_the_core(api: Price, volume: float) -> None:
     starts = [f"{mark['tokens'] / 1e6:.3g}M" for mark in marks if mark["told"] != "asked about"]
     if first is not None:
         ends = f" to {best['most_output_tokens_per_day'] / 1e6:.3g}M"
-        beyond = ends if told.systems_for_good > 1 else ""
-        starts[0] += f"{beyond} a day, at {first['concurrency']} concurrent"
+        beyond = ends if told.systems_for_good > 1 else " a day"
+        starts[0] += f"{beyond}, at {first['concurrency']} concurrent"
     assert said == starts + ["asked about"] * bool(volume)
 
 

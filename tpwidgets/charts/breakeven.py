@@ -23,6 +23,8 @@ STEPS = 40
 """So many systems are drawn at most."""
 BEYOND = 4
 """So many times as far as they cross, or as is asked about, both are drawn."""
+MARKS = 3
+"""So many of the volumes from which own hardware costs less are marked at most."""
 _OWN, _API = "own hardware", "API"
 
 
@@ -102,10 +104,10 @@ def _lines(found: BreakEven) -> list[dict[str, Any]]:
 def _starts(found: BreakEven) -> list[float]:
     """Return where own hardware begins to cost less: anew for each system, until it does for good.
 
-    At most `BEYOND` of them; none where it costs nothing.
+    At most `MARKS` of them; none where it costs nothing.
     """
     first = found.first["from_output_tokens_per_day"] if found.first else 0.0
-    return [n * first for n in range(1, min(found.systems_for_good, BEYOND) + 1) if first]
+    return [n * first for n in range(1, min(found.systems_for_good, MARKS) + 1) if first]
 
 
 def _marks(found: BreakEven) -> list[dict[str, Any]]:

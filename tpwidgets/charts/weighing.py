@@ -8,7 +8,7 @@ run alone.
 import json
 
 from ..metrics.slo import MAX_ERROR_RATE
-from .breakeven import BEYOND, STEPS, headroom, mark_layers
+from .breakeven import BEYOND, MARKS, STEPS, headroom, mark_layers
 from .layers import (
     ALIKE,
     GREY,
@@ -148,10 +148,7 @@ def _weighed() -> list[Spec]:
     return [
         *_calculate(fields),
         {"filter": "isValid(datum.usd) && datum.wait > 0"},
-        *_calculate(
-            {f"{name}3": rounded for name, rounded in three.items()}
-            | {"fit": USABLE}
-        ),
+        *_calculate({f"{name}3": rounded for name, rounded in three.items()} | {"fit": USABLE}),
         {"window": [{"op": "row_number", "as": "row"}]},
         {"joinaggregate": [{"op": "values", "field": "row", "as": "others"}], "groupby": ["at"]},
         {"flatten": ["others"], "as": ["other"]},
@@ -229,17 +226,17 @@ _API = {
 
 
 _STARTS = {
-    "start": f"sequence(1, min(datum.systems, {BEYOND}) + 1)",
+    "start": f"sequence(1, min(datum.systems, {MARKS}) + 1)",
     "tokens": "datum.start * datum.from",
-    "to": "datum.systems > 1 ? ' to ' + format(datum.best, '.3~s') : ''",
-    "told": "format(datum.tokens, '.3~s') + (datum.start > 1 ? '' : datum.to + ' a day, at '"
+    "to": "datum.systems > 1 ? ' to ' + format(datum.best, '.3~s') : ' a day'",
+    "told": "format(datum.tokens, '.3~s') + (datum.start > 1 ? '' : datum.to + ', at '"
     " + format(datum.level, '~g') + (open ? ' requests/s' : ' concurrent'))",
     "row": "datum.start - 1 + (volume > 0 && volume < datum.tokens ? 1 : 0)",
 }
 _ASKED = {
     "tokens": "volume",
     "told": "'asked about'",
-    "row": f"datum.from > 0 ? min(datum.systems, {BEYOND}, floor(volume / datum.from)) : 0",
+    "row": f"datum.from > 0 ? min(datum.systems, {MARKS}, floor(volume / datum.from)) : 0",
 }
 """The upright lines: where own hardware begins to cost less, anew for each system, and the volume
 asked about; ``row`` says how many are further left."""
@@ -285,7 +282,7 @@ def _compared() -> list[Spec]:
                 # as `BreakEven.systems_for_good` has it
                 "systems": "!isValid(datum.least) ? 0"
                 " : max(1, ceil(datum.from / (datum.best - datum.from) - 1e-9))",
-                "last": f"min(datum.systems, {BEYOND}) * datum.from",
+                "last": f"min(datum.systems, {MARKS}) * datum.from",
                 "end": f"min(1.2 * min(max(datum.best, volume, datum.last), {STEPS} * datum.best),"
                 f" datum.from > 0 ? {BEYOND} * max(datum.from, volume) : 1e99)",
             }

@@ -172,9 +172,9 @@ class BreakEven:
                 f"{_amount(systems * volume)} on"
             )
         amid = "; in between only where each system is busy enough" if systems > 2 else ""
+        that = f"{_amount(volume)} a day" if systems > 1 else "that"
         return (
-            f"{said}, own {own} costs less than {api}{amid}; "
-            f"{_where(first)} is enough for {'the first of that' if systems > 1 else 'that'}; "
+            f"{said}, own {own} costs less than {api}{amid}; {_where(first)} is enough for {that}; "
             f"{at_most}."
         )
 
