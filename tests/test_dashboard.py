@@ -14,10 +14,12 @@ from virtual import steady_run
 
 import tpwidgets as tp
 from tpwidgets.charts.fitted import fitted_rows
+from tpwidgets.cost.price import Price
 from tpwidgets.endpoints.endpoint import Endpoint
 from tpwidgets.live import Board
 from tpwidgets.measuring.gathered import Gathered
 from tpwidgets.measuring.meter import Live
+from tpwidgets.run import Run
 from tpwidgets.samples import Sample
 from tpwidgets.use_cases.presets import USE_CASES, UseCase
 from tpwidgets.widgets import use_case_fields
@@ -27,7 +29,7 @@ from tpwidgets.widgets.fitted import FittedCurve
 from tpwidgets.widgets.load_fields import load_from
 from tpwidgets.widgets.pace import Latest
 from tpwidgets.widgets.result import Result
-from tpwidgets.widgets.texts import as_code, tiles
+from tpwidgets.widgets.texts import as_code, tiles, used
 from tpwidgets.widgets.use_case_fields import KpiLine
 from tpwidgets.workload.loads import Load
 from tpwidgets.workload.prompts import Workload
@@ -61,6 +63,23 @@ def test_where_answers_come_whole_their_latency_and_items_are_told() -> None:
     assert "<b>2 of 2</b><br><small>in flight</small>" in text
     assert "–" not in text
     assert "TTFT" not in text
+
+
+def test_what_was_spent_is_by_usage_and_by_a_limit_where_one_counted() -> None:
+    price = Price.per_token(output=10.0, input=2.0, cached_input=0.5, reasoning=20.0)
+    tokens = {"prompt_tokens": 1_000_000, "output_tokens": 100_000}
+    live, sample = Live(requests=1, **tokens), Sample("0", 0, 1, **tokens)
+    sample.cached_tokens, sample.reasoning_tokens = 400_000, 50_000
+    run = Run([sample], [], {})
+    assert used(live, price) == "so far: 1 requests, 1,100,000 tokens, up to $4.00"
+    assert used(live, price, [run]).endswith("tokens, $2.90")  # 0.6·2 + 0.4·0.5 + 0.5 + 1
+    plain = Price.per_token(10.0, 2.0)
+    assert used(live, plain) == "so far: 1 requests, 1,100,000 tokens, $3.00"
+    assert used(live, plain, [run, run]).startswith("in all: 1 requests")
+    run.conditions["spent_usd"] = 3.75
+    assert used(live, price, [run]).endswith("tokens, $3.75")
+    for without in (None, Price.per_hour(1.0)):
+        assert "$" not in used(live, without, [run])
 
 
 def test_before_anything_came_dashes_stand_for_the_figures_of_streams() -> None:

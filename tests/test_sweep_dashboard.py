@@ -12,6 +12,7 @@ import tpwidgets as tp
 from tpwidgets.errors import EndpointError
 from tpwidgets.metrics.timeline import Point
 from tpwidgets.report.static import grid_bundle
+from tpwidgets.run import Run
 from tpwidgets.widgets.closing import inside
 from tpwidgets.widgets.controls import Controls
 from tpwidgets.widgets.result import Result
@@ -169,6 +170,51 @@ def test_a_last_run_in_which_nothing_came_leaves_the_figures_before_it(
     assert explorer._drawing.timeline is second.timeline
     assert "<b>20 req/s</b>" in explorer._tiles.value
     assert "in all: 21 requests" in explorer._bar.estimate.value
+
+
+def test_while_a_run_settles_the_last_one_is_taken_along(
+    explorer: tp.Explorer, ends: Ends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    written: list[Run] = []
+    monkeypatch.setattr(Run, "report", lambda run, path, **_: written.append(run) or path)
+    explorer.controls.prompt.value = 8
+    explorer.measure()
+    drawn(explorer)
+    [last] = explorer.runs
+    ends.coming[:] = [Measured.waits]
+    explorer.measure()
+    settling = ends.begun(2)
+    counted, settling.run = settling.run, Run([], [], settling.conditions, "running")
+    for name in ("save", "report"):
+        part(explorer, name).click()
+    assert tp.load(next(tmp_path.glob("*.json"))).points.equals(last.points)
+    for thread in threading.enumerate():
+        if thread.name == "tpwidgets-report":
+            thread.join()
+    assert written == [last]
+    part(explorer, "dataframe").click()
+    assert "explorer.runs[-1].points" in part(explorer, "extra").value
+
+    # it is put together with the price that was set before it was edited
+    settling.run = counted
+    explorer.controls.price.first.hour.value = 4
+    settling.end()
+    drawn(explorer)
+    assert [run.price for run in explorer.runs] == [tp.Price.per_hour(2), tp.Price.per_hour(4)]
+
+
+def test_a_sweep_is_saved_while_the_next_one_settles(
+    explorer: tp.Explorer, ends: Ends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ends.coming[:] = [None, Measured.waits]
+    explorer.measure()
+    settling = ends.begun(2)
+    settling.run = Run([], [], settling.conditions, "running")
+    part(explorer, "save").click()
+    assert len(tp.Grid.load(next(tmp_path.glob("*.zip"))).runs) == 1
+    explorer.stop()
 
 
 def test_a_map_that_can_not_be_drawn_says_why(

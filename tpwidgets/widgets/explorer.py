@@ -91,8 +91,9 @@ class Explorer(w.VBox):
         self._machine = MachineCheck(lambda: self.controls.at_once)
         self._map = SweepView(self._result.show)
         self._takeaway = Takeaway(
-            self.controls, self.board, lambda: self.run, lambda: self.grid if self._varied else None
-        )
+            self.controls, self.board, lambda: self._history.counted(self.run),
+            lambda: self.grid if self._varied else None,
+        )  # fmt: skip
         self._bar = Bar(self._pressed, self.stop)
         self._consent = Consent(self._bar.question, given=bool(settings.get("confirm")))
         self._tiles, self._answer, self._conditions = w.HTML(texts.tiles(None)), w.HTML(), w.HTML()
@@ -237,6 +238,7 @@ class Explorer(w.VBox):
                 self._starting = False
             self._sweep, self._varied = sweep, sweep.varies
             self._history.make_room(len(sweep.plan.workloads))
+            self.controls.usual.keep = True  # whatever endpoint is chosen meanwhile
             if not sweep.varies:
                 self._map.hide()
         self._result.warm_up()
@@ -283,10 +285,13 @@ class Explorer(w.VBox):
         timeline, live = sweep.measurement.timeline, sweep.live
         walked = timeline.levels if sweep.plan.load.axis == "rate" else []
         self._tiles.value = texts.tiles(live, walked[-1].level if walked else None)
-        self._bar.estimate.value = texts.used(live, self.controls.price.value, done=sweep.done)
+        runs = sweep.ended if sweep.done else None
+        self._bar.estimate.value = texts.used(live, self.controls.price.value, runs)
 
     def _keep(self, sweep: Sweep) -> None:
+        price = self.controls.price.value
         for run in sweep.ended:
+            run.price = price or run.price  # it may have been edited while the run was put together
             self._history.keep(run)
         self._history.judge(self.controls.slo.value)  # they may have changed meanwhile
         self._show_beside()

@@ -29,6 +29,12 @@ class History:
         """The newest run in which something was measured."""
         return self.runs[-1] if self.runs else None
 
+    def counted(self, run: Run | None) -> tuple[str, Run | None]:
+        """Return how code calls a dashboard's run, and it; the last one while it has no point."""
+        if self.runs and not (run is not None and run.windows):
+            return "explorer.runs[-1]", self.last
+        return "explorer.run", run
+
     @property
     def next_name(self) -> str:
         """What the run under way will be called."""

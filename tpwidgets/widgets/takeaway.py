@@ -20,7 +20,7 @@ class Takeaway(w.VBox):
     """Some buttons, and the place below them where it is said what came of them."""
 
     def __init__(
-        self, controls: Controls, board: Board, latest: Callable[[], Run | None],
+        self, controls: Controls, board: Board, latest: Callable[[], tuple[str, Run | None]],
         swept: Callable[[], Grid | None],
     ) -> None:  # fmt: skip
         self._controls, self._board, self._latest = controls, board, latest
@@ -66,29 +66,28 @@ class Takeaway(w.VBox):
                 f'<div style="overflow-x:auto">{_table(grid.points)}</div>'
             )
             return
-        run = self._latest()
+        name, run = self._latest()
         if run is None or not run.samples:
             self._said.value = _NOTHING
             return
         head = run.requests.drop(columns=["token_ms"]).tail(5)
         self._said.value = (
-            "<code>explorer.run.points</code> (a row per level; name your dashboard: "
+            f"<code>{name}.points</code> (a row per level; name your dashboard: "
             "<code>explorer = tp.Explorer()</code>)"
             f'<div style="overflow-x:auto">{_table(run.points)}</div>'
-            f"<code>explorer.run.requests</code> ({len(run.requests):,} rows; the last five)"
+            f"<code>{name}.requests</code> ({len(run.requests):,} rows; the last five)"
             f'<div style="overflow-x:auto">{_table(head)}</div>'
         )
 
     def _save(self, _: Any) -> None:
-        run = self._latest()
-        if run is None or not run.samples:
-            self._said.value = _NOTHING
-            return
-        grid = self._swept()
+        grid, (_, run) = self._swept(), self._latest()
         try:
             if grid is not None and grid.runs:
                 path = grid.save(f"tpwidgets-{_stamp(grid.runs[0])}.zip")
                 said = f"grid = tp.Grid.load({str(path)!r})"
+            elif run is None or not run.samples:
+                self._said.value = _NOTHING
+                return
             else:
                 path = run.save(f"tpwidgets-{_stamp(run)}.json")
                 said = f"run = tp.load({str(path)!r})"
@@ -98,7 +97,7 @@ class Takeaway(w.VBox):
             self._said.value = f"Saved. <code>{escape(said)}</code>"
 
     def _report(self, _: Any) -> None:
-        run = self._latest()
+        _, run = self._latest()
         if run is None or not run.samples:
             self._said.value = _NOTHING
             return
