@@ -289,6 +289,27 @@ def test_limits_and_precision_are_what_the_fields_say(controls: Controls) -> Non
         controls.settings()
 
 
+def test_limits_without_a_field_can_be_removed(controls: Controls) -> None:
+    assert not shown(controls, "limit-remove")
+    given = {"ttft_p99_ms": 500, "e2e_p50_ms": 8000, "error_rate": 0.01}
+    controls = Controls("http://127.0.0.1:9/v1", {"limits": given})
+    told: list[Any] = []
+    controls.slo.changed(told.append)
+    box(controls, "limit-remove").click()
+    assert controls.settings()["limits"] == {"ttft_p99_ms": 500, "error_rate": 0.01}
+    assert (controls.slo._note.value, shown(controls, "limit-remove")) == ("", False)
+    assert len(told) == 1
+
+
+def test_a_limit_on_errors_alone_reaches_the_run(controls: Controls) -> None:
+    box(controls, "limit-errors").value = 5
+    assert controls.settings()["limits"] == {"error_rate": 0.05}
+    box(controls, "limit-errors").value = 1  # as it is without limits
+    assert "limits" not in controls.settings()
+    given = {"limits": {"error_rate": 0.01}}
+    assert Controls("http://127.0.0.1:9/v1", given).settings()["limits"] == given["limits"]
+
+
 @pytest.mark.parametrize(
     "given",
     [{"token_limit": -1}, {"token_limit": 0}, {"spend_limit_usd": 0}, {"spend_limit_usd": "1"},

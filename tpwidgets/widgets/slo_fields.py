@@ -18,7 +18,9 @@ _PERCENTILES = "p50", "p95", "p99"
 class SloFields(Group):
     """One row: it decides the answer. All latencies are limited at the same percentile.
 
-    Limits that were given in code and have no field stay as they are; they stand behind the row.
+    Limits that were given in code and have no field stay as they are; they stand behind the row,
+    and can be removed. That at most 1 % of requests may fail goes without limits, too: it is one of
+    its own only where code gives it, any other share always is.
 
     Raises
     ------
@@ -30,6 +32,7 @@ class SloFields(Group):
         self._listeners: list[Callable[[Any], None]] = []
         self._setting = False
         self._others: dict[str, float] = {}
+        self._given_errors: float | None = None
         self._boxes = {
             name: w.BoundedFloatText(
                 min=0, max=1e12, step=10, style=_FIT, layout=w.Layout(width="113px"),
@@ -48,13 +51,18 @@ class SloFields(Group):
             tooltip="How many requests may fail; 0: none",
         )  # fmt: skip
         self._note = w.HTML()
+        self._remove = w.Button(
+            description="remove", icon="times", layout=w.Layout(width="auto"),
+            tooltip="Remove these limits, which have no field",
+        )  # fmt: skip
+        self._remove.on_click(self._without_others)
         super().__init__(
             [w.Label("Limits (ms)"), *self._boxes.values(), self._percentile,
-             self._errors, self._note],
+             self._errors, self._note, self._remove],
             {
                 **{f"limit-{name}": box for name, box in self._boxes.items()},
                 "limit-percentile": self._percentile, "limit-errors": self._errors,
-                "limits": self,
+                "limit-remove": self._remove, "limits": self,
             },
         )  # fmt: skip
         self.value = given.get("limits") or {}
@@ -69,7 +77,8 @@ class SloFields(Group):
             f"{name}_{at}_ms": float(box.value) for name, box in self._boxes.items() if box.value
         }
         errors = round(self._errors.value / 100, 6)
-        return found if errors == MAX_ERROR_RATE else found | {"error_rate": errors}
+        is_limit = errors != MAX_ERROR_RATE or errors == self._given_errors
+        return found | {"error_rate": errors} if is_limit else found
 
     @value.setter
     def value(self, bounds: Mapping[str, float]) -> None:
@@ -84,10 +93,19 @@ class SloFields(Group):
                 box.value = known.pop(f"{name}_{at}_ms", 0)
         finally:
             self._setting = False
-        self._others = known
-        said = ", ".join(limit(name, ms) for name, ms in known.items())
+        self._given_errors = bounds.get("error_rate") if isinstance(bounds, Mapping) else None
+        self._keep(known)
+
+    def _keep(self, others: dict[str, float]) -> None:
+        """Keep limits that have no field."""
+        self._others = others
+        said = ", ".join(limit(name, ms) for name, ms in others.items())
         self._note.value = f"<small>and {escape(said)}</small>" if said else ""
+        self._remove.layout.display = None if said else "none"
         self._tell()
+
+    def _without_others(self, _: Any) -> None:
+        self._keep({})
 
     def settings(self) -> dict[str, Any]:
         """Return the limits, if there are any, as a keyword for `tp.measure`."""
