@@ -80,10 +80,11 @@ def test_it_answers_first_and_says_what_that_rests_on(
     seen, answer = text(page), run.answer_for(CHATBOT, OWN)
     for said in (
         answer.text,
-        "chats at once on one replica 95 %:",
+        "chats at once on one replica range:",
+        "25 % either way by which the model may be off",
         run.with_limits(CHATBOT.limits).answer(OWN),
         "Fitted law, not measured",
-        tp.break_even(run, OWN, API, 20e6).answer,
+        tp.break_even(run.with_limits(CHATBOT.limits), OWN, API, 20e6).answer,
         *(a.source for a in answer.assumptions),
         "an API; per 1M tokens: $10.00 output, $2.50 input; usage billed",
         "usage streamed yes",
@@ -187,6 +188,51 @@ def test_rates_and_answers_that_come_whole_are_told_in_their_units(
     assert "most items/s at 4 concurrent" in whole
     assert "shortest E2E latency, median at 4 concurrent 1.5 s" in whole
     assert "USD per 1M tokens" in whole
+
+
+@pytest.mark.quick
+def test_a_use_cases_page_is_about_its_limits(
+    drawn: list[dict[str, object]], tmp_path: Path
+) -> None:
+    run, case = chatbot().with_limits({"ttft_p95_ms": 60_000}), CHATBOT.limits
+    seen = text(run.report(tmp_path / "pilot.html", use_case=CHATBOT, price=[OWN, API]).read_text())
+    assert f"As measured: {run.with_limits(case).answer(OWN)}" in seen
+    assert "60 s" not in seen
+    without = text(run.report(tmp_path / "pilot.html", price=OWN).read_text())
+    assert "the largest level within TTFT p95 ≤ 60 s" in without
+
+
+@pytest.mark.quick
+def test_a_level_at_which_requests_fail_has_no_key_figure(
+    drawn: list[dict[str, object]], tmp_path: Path
+) -> None:
+    run = steady_run({1: 1.0, 4: 0.5}, 256, 16)
+    failed = [
+        replace(s, status="http_error", token_ms=[], output_tokens=None)
+        if s.concurrency == 4 and s.slot == 0 else s
+        for s in run.samples
+    ]  # fmt: skip
+    seen = text(replace(run, samples=failed).report(tmp_path / "pilot.html").read_text())
+    figures = seen.partition("Key figures")[2].partition(" Limits ")[0]
+    assert "at 1 concurrent" in figures
+    assert "at 4 concurrent" not in figures
+    assert "4 concurrent plays no part in the key figures: more than 1 % of requests failed" in seen
+
+
+@pytest.mark.quick
+def test_why_no_cost_is_known_is_said(
+    drawn: list[dict[str, object]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = steady_run({1: 1.0}, 256, 16)
+    untold = [replace(s, prompt_tokens=None, token_source="chunks") for s in run.samples]
+    page = replace(run, samples=untold, price=API).report(tmp_path / "pilot.html")
+    seen = text(page.read_text())
+    assert "At an API no cost is known: the server told no prompt tokens, which have" in seen
+    assert "usage in the window, failed requests included; tokens are counted as chunks" in seen
+    reason = "perplexity sonar is listed with a fee per 1,000 requests"
+    monkeypatch.setattr(report, "unlisted", lambda *_: reason)
+    seen = text(run.report(tmp_path / "pilot.html").read_text())
+    assert f"No price is known, so no cost is told. {reason}." in seen
 
 
 @pytest.mark.quick

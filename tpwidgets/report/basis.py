@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 
 from ..addresses import is_near
 from ..cost.price import Price
+from ..metrics.usable import failing
 from ..metrics.verdict import why
 from ..use_cases.kpi import KpiAnswer
-from ..use_cases.service import MAX_ERROR_RATE
+from ..use_cases.service import DOUBT
 from ..words import COLUMNS, at_level, percent
 from .pages import Attachments, bullets, paragraph, table
 
@@ -21,16 +22,21 @@ def assumed(run: "Run", kpi: KpiAnswer | None, prices: list[Price]) -> list[str]
     """Return what cost, counting and the use case's answer assume."""
     assumptions = kpi.assumptions if kpi else ()
     rows = [(a.label, f"{a.value:,g} {a.unit}".strip(), a.source) for a in assumptions]
-    said = [
-        f"Price: {'; '.join(filter(None, (price.name, price.basis, price.assumption)))}."
-        for price in prices
-    ]
+    estimated = any(row["estimated"] for row in run.rows)
+    of = [(p.name, p.basis, p.assumed(estimated=estimated)) for p in prices]
+    said = [f"Price: {'; '.join(filter(None, parts))}." for parts in of]
     window = run.conditions.get("window")
     said.append(f"Counting: {window}." if window else "")
     said.append(
         "Percentiles are of the requests that ended well inside a level's window; 95 % intervals "
         "are of chance alone, not of another day or another place."
     )
+    if kpi and any(figure.lo is not None for figure in kpi.figures):
+        said.append(
+            "The ranges of the key figures hold 95 % intervals of what was measured, what chance "
+            "makes of the arrivals, and, where TTFT is foretold for other arrivals than those "
+            f"measured, {percent(100 * DOUBT)} either way by which the model may be off."
+        )
     heads = ["assumption", "value", "source"]
     return [
         table(heads, rows, "words", "Of the use case") if rows else "",
@@ -43,16 +49,16 @@ def left_out(run: "Run", kpi: KpiAnswer | None) -> list[str]:
     said: list[str] = []
     for row in run.rows:
         at = f"{at_level(row)} plays no part in the answer"
-        failing = (row["error_rate"] or 0) > MAX_ERROR_RATE
         if row["client_limited"]:
             said.append(f"{at}: {row['note']}.")
         elif row["provisional"]:
             said.append(f"{at}: it was not measured to its end.")
         elif not row["n"]:
             said.append(f"{at}: nothing ended well there.")
-        elif kpi and kpi.use_case and (failing or row["queue_grows"]):
-            why = "a queue grew" if row["queue_grows"] else "more than 1 % of requests failed"
-            said.append(f"{at} for the use case: {why} there.")
+        elif failing(row) or row["queue_grows"]:
+            reason = "a queue grew" if row["queue_grows"] else "more than 1 % of requests failed"
+            of = "the answer for the use case and " if kpi and kpi.use_case else ""
+            said.append(f"{at_level(row)} plays no part in {of}the key figures: {reason} there.")
     counted = sum(row["n"] + row["n_failed"] for row in run.rows)
     others = max(0, len(run.samples) - counted)
     if others:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 from ..charts.breakeven import break_even_spec
 from ..charts.costs import cost_chart_spec
 from ..cost.breakeven import BreakEven, break_even
-from ..cost.price import Price, usd_per_1m_output, usd_per_1m_total
+from ..cost.listed import unlisted
+from ..cost.price import Price, untold, usd_per_1m_output, usd_per_1m_total
 from ..cost.table import cost_rows
 from ..errors import MeasurementError, SettingsError
 from ..metrics.largest import Largest
 from ..metrics.slo import NAMES
+from ..metrics.usable import usable
 from ..run import Run, escape
 from ..use_cases.kpi import KpiAnswer, answer_for
 from ..use_cases.kpi_figures import Figure, span
@@ -51,7 +53,7 @@ def report(
     prices = run.prices(price)
     kpi = None if use_case is None else answer_for(run, use_case, prices[0] if prices else None)
     case = kpi.use_case if kpi else None
-    if case and case.limits and run.limits is None:
+    if case and case.limits:  # the answer is about these, whatever the run was measured for
         run = run.with_limits(case.limits)
     against = _break_even(run, prices, tokens_per_day)
     asked = question or _question(run, case)
@@ -95,7 +97,7 @@ def _head(run: Run, question: str, kpi: KpiAnswer | None, prices: list[Price]) -
         paragraph(kpi.text if kpi else measured_at, "answer"),
     ]
     if kpi is not None:
-        parts.append(paragraph(f"As measured, whatever it is used for: {measured_at}"))
+        parts.append(paragraph(f"As measured: {measured_at}"))
         if kpi.use_case is not None:
             parts.append(paragraph(f"The use case: {kpi.use_case.description}", "aside"))
     said = "\n".join(filter(None, parts))
@@ -128,23 +130,20 @@ def _tiles(run: Run, kpi: KpiAnswer | None, prices: list[Price]) -> str:
 
 
 def _tile(figure: Figure) -> tuple[str, str, str]:
-    """Return a use case's figure: its label, its value and its interval."""
+    """Return a use case's figure: its label, its value and its range (`basis.assumed`)."""
     written = {"ms": duration, "s": span, "USD": usd}.get(figure.unit, count)
     unit = figure.unit if written is count else ""
     lo, hi = (None if end is None else written(end) for end in (figure.lo, figure.hi))
     value = written(figure.value)
-    interval = "" if lo is None or lo == hi else f"95 %: {lo} to {hi}"
-    return f"{figure.label}{f', {unit}' if unit else ''}", value, interval
+    between = "" if lo is None or lo == hi else f"range: {lo} to {hi}"
+    return f"{figure.label}{f', {unit}' if unit else ''}", value, between
 
 
 def _extremes(run: Run, price: Price | None) -> list[tuple[str, str, str]]:
     """Return the best of each figure, and the level at which it was measured."""
-    rows = [
-        r for r in run.rows
-        if r["n"] and not (r["client_limited"] or r["provisional"] or amid_ramp(r))
-    ]  # fmt: skip
+    rows = [row for row in run.rows if usable(row)]
     found = []
-    if run.limits and (point := Largest.of(rows).point) is not None:
+    if run.limits and (point := _largest(run).point) is not None:
         found.append((f"the largest level within {run.limits.text}", at_level(point), ""))
     for label, pick, value, written in _WHOLE if are_whole(rows) else _STREAMED:
         told = [(row, value(row, price)) for row in rows]
@@ -207,7 +206,7 @@ def _limits(run: Run) -> list[str]:
     ]
     doubt = any(row["limits_sure"] is False for row in run.rows)
     return [
-        paragraph(_largest(run, run.limits.text)),
+        paragraph(_largest_told(run, run.limits.text)),
         table(heads, rows, "figures verdicts") if rows else "",
         paragraph("?: so it was measured, but not beyond 95 % doubt" if doubt else "", "aside"),
     ]
@@ -222,10 +221,14 @@ def _kept(row: Row) -> str:
     return said if row["limits_hold"] else f"{said}: {row['limits_note']}"
 
 
-def _largest(run: Run, text: str) -> str:
+def _largest(run: Run) -> Largest:
+    return Largest.of(r for r in run.rows if not r["client_limited"] and not r["provisional"])
+
+
+def _largest_told(run: Run, text: str) -> str:
     if any(map(amid_ramp, run.rows)):
         return f"A ramp is no steady state: it does not tell where {text} is kept."
-    found = Largest.of(r for r in run.rows if not r["client_limited"] and not r["provisional"])
+    found = _largest(run)
     if found.point is None:
         return f"No level was found that keeps {text}."
     between = f"; beyond 95 % doubt it is {found.between}" if found.between else ""
@@ -258,7 +261,9 @@ def _curves(run: Run) -> list[str]:
 
 def _cost(run: Run, prices: list[Price], against: BreakEven | None) -> list[str]:
     if not prices:
-        return [paragraph("No price is known, so no cost is told.")]
+        reason = unlisted(str(run.conditions.get("url", "")), str(run.conditions.get("model", "")))
+        said = ["No price is known, so no cost is told.", f"{reason}." if reason else ""]
+        return [paragraph(" ".join(filter(None, said)))]
     whole = are_whole(run.rows)
     kind = "total" if whole else "output"
     heads = [f"USD per 1M {'tokens' if whole else 'output tokens'} (95 %)"]
@@ -274,6 +279,8 @@ def _cost(run: Run, prices: list[Price], against: BreakEven | None) -> list[str]
     drawn = any(measured(row, f"usd_per_1m_{kind}_tokens") for row in costs)  # else all are free
     parts = [_cost_picture(run, prices)] if drawn else []
     parts.append(table(["level", *["price"] * (len(prices) > 1), *heads], rows) if rows else "")
+    unknown = {(price.label, untold(row, price)) for price in prices for row in run.rows}
+    parts += [paragraph(f"At {price} {why}.") for price, why in sorted(unknown) if why]
     if against is not None:
         parts += [
             "<h3>Own hardware against an API</h3>",
