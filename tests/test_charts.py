@@ -290,6 +290,15 @@ def test_an_open_loop_shows_how_many_were_answered_of_those_asked_for(capfd):
     assert sum(heights) + 2 * spec["hconcat"][1]["spacing"] == spec["hconcat"][0]["height"]
 
 
+def test_the_key_of_an_open_loops_charts_has_room_above_the_highest_point():
+    none = dict.fromkeys(f"ttft_{p}_ms_{end}" for p in ("p50", "p95") for end in ("lo", "hi"))
+    rows = [open_point(1.0, 1.0, 598.0, **none), open_point(4.0, 4.0, 600.0, **none)]
+    scene = json.dumps(vl_convert.vegalite_to_scenegraph(overview_spec(rows), vl_version=VL))
+    for highest in ("due: 600; ", "v: 4; "):
+        (at,) = re.findall(rf'"description": "level: 4; {highest}title[^}}]*"y": ([-\d.e]+)', scene)
+        assert float(at) > 10
+
+
 def test_a_closed_loop_has_nothing_of_an_open_one():
     spec = overview_spec([point(1), point(4, ttft_from_scheduled_p95_ms=700.0)])
     scene = json.dumps(vl_convert.vegalite_to_scenegraph(spec, vl_version=VL))

@@ -44,6 +44,7 @@ def scheduled_layers() -> tuple[list[Spec], list[Spec]]:
     point = {"type": "point", "size": 150, "strokeWidth": 2.5, "opacity": 1}
     look = {"stroke": literal("ink"), "fill": literal("inside"), "shape": literal("shape")}
     below = [
+        _room(there, "due"),
         {"mark": line, "transform": drawn, "encoding": place},
         {
             "mark": point | {"strokeOpacity": _PALE},
@@ -81,10 +82,14 @@ def rates_chart(height: int, *, x_labels: bool = True) -> Spec:
     asked: Spec = {"type": "line", "color": GREY, "strokeWidth": 1.5, "strokeDash": [5, 3]}
     sent: Spec = {"type": "rule", "color": GREY, "strokeWidth": 2.5}
     one: Spec = {"data": {"values": [{}]}}
-    levels = [{"calculate": "open ? levels : []", "as": "level"}, {"flatten": ["level"]}]
+    levels: list[Spec] = [
+        {"calculate": "open ? levels : []", "as": "level"},
+        {"flatten": ["level"]},
+    ]
     as_many: Spec = {"x": _X, "y": {"field": "level", "type": "quantitative"}}
     ticks: Spec = {"type": "tick", "orient": "horizontal", "color": GREY, "thickness": 2.5}
     below = [
+        one | _room(levels, "level"),
         one | {"mark": asked, "transform": levels, "encoding": as_many},
         {
             "mark": ticks | {"size": 18, "opacity": 1},
@@ -104,6 +109,16 @@ def rates_chart(height: int, *, x_labels: bool = True) -> Spec:
         "description": "Requests answered per second as a solid line against those asked for, with "
         "95 % intervals; a dashed line has as many as were asked for, short bars those sent.",
         "view": view,
+    }
+
+
+def _room(transform: list[Spec], field: str) -> Spec:
+    """Keep the place of the key clear of what is drawn: values end below the plot's top."""
+    room = {"calculate": f"1.06 * datum.{field}", "as": "room"}
+    return {
+        "mark": {"type": "point", "opacity": 0},
+        "transform": [*transform, room],
+        "encoding": {"x": _X, "y": {"field": "room", "type": "quantitative"}},
     }
 
 
