@@ -74,7 +74,10 @@ class Costs {
       const price = { output: 0, input: 0, hour: 0, replicas: 1, busy_pct: 100, off_pct: 0, ...row };
       price.hourly = Number(price.hourly ?? 0);
       for (const name of ["cached_input", "reasoning"]) price[name] = amount(price[name]);
-      return { ...price, at, label: label(price) };
+      // what was typed counts at once, though the kernel has not yet said that it has no tiers
+      const listed = ({ output, input }) => output === price.output && input === price.input;
+      const tiers = (price.tiers ?? []).some(listed) ? price.tiers : [];
+      return { ...price, tiers, at, label: label(price) };
     });
     return rows.filter(({ free, hourly, hour, output, input }) => (
       free || (hourly ? hour : output || input) > 0));
