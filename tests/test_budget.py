@@ -320,3 +320,10 @@ def test_answers_that_break_off_count_as_whole_ones() -> None:
     assert {s.status for s in run.samples} == {"ok", "disconnected"}
     bill = sum(words(request) * 2 + 20 * 10 for request in posted) / 1e6
     assert 6.5 * MOST < bill <= run.conditions["spent_usd"] + 1e-6 <= 8 * MOST
+
+
+def test_long_prompts_are_billed_by_their_tier() -> None:
+    price = tp.Price.listed("https://api.anthropic.com", "claude-sonnet-4-5")
+    assert price is not None
+    short, long = (Tariff(price, tokens, 1000).most for tokens in (100_000, 300_000))
+    assert (short, long) == (pytest.approx(0.315), pytest.approx(1.8225))

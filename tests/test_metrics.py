@@ -343,3 +343,19 @@ def test_tables_have_the_documented_columns_and_types():
     assert list(requests["status"]) == ["ok", "http_error"]
     assert list(points_table([])) == list(points)
     json.dumps(operating_point(samples[:1], Window(1, 0.0, 1.0)), allow_nan=False)
+
+
+def test_who_tells_cached_tokens_may_leave_out_none() -> None:
+    """As vLLM does: the share is of all requests, not of those with some."""
+    samples = [
+        request(
+            0.1 * i, cached_tokens=90 if i == 5 else None, reasoning_tokens=3 if i == 5 else None
+        )
+        for i in range(10)
+    ]
+    row = operating_point(samples, Window(1, -1.0, 10.0, 1.0))
+    assert row["cached_pct"] == pytest.approx(9)
+    assert row["reasoning_tokens_mean"] == pytest.approx(0.3)
+    untold = operating_point([request(0.1)], Window(1, -1.0, 10.0, 1.0))
+    assert untold["cached_pct"] is None
+    assert untold["reasoning_tokens_mean"] is None

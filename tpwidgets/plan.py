@@ -8,7 +8,7 @@ from .cost.price import Price, usd_per_1m_output, usd_per_1m_total
 from .metrics.intervals import firm
 from .metrics.largest import Largest
 from .metrics.ramp import told as of_ramp
-from .metrics.slo import Limits
+from .metrics.slo import MAX_ERROR_RATE, Limits
 from .words import (
     amid_ramp,
     at_level,
@@ -27,9 +27,6 @@ Point = Mapping[str, object]
 
 MIN_GAIN = 0.10
 """Below this gain of output_tps per doubling of concurrency, more of it isn't worth its latency."""
-
-MAX_ERROR_RATE = 0.01
-"""A step into more failures than this is one too far."""
 
 TTFT_FACTOR = 2.0
 """A step in which TTFT grows at least so much is one too far."""
@@ -158,6 +155,7 @@ def _step(here: Point, there: Point) -> tuple[list[str], bool]:
     stops = []
     if there.get("queue_grows"):
         stops.append("more requests arrive than are answered")
+    # a step into more failures than these is one too far
     if _error_rate(there) > MAX_ERROR_RATE and _error_rate(there) > 2 * _error_rate(here):
         limited = 2 * (measured(there, "n_rate_limited") or 0) > (measured(there, "n_failed") or 0)
         more = "more " if _error_rate(here) > MAX_ERROR_RATE else ""

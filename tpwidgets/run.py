@@ -232,7 +232,7 @@ class Run:
         question : str, optional
             What the page answers. None: the use case's, or one about the run's limits.
         use_case : UseCase or str, optional
-            In whose terms it is answered; its limits are taken where the run has none.
+            In whose terms it is answered; its limits, if it has some, are those of the page.
         price : Price or iterable of Price, optional
             The first is the answer's. One by the hour and one by the token are compared: from how
             many tokens a day the former costs less. None: the run's own.

@@ -24,6 +24,7 @@ from .lines import front, in_looks, through_points
 from .overview import clean_rows
 from .picture import as_altair, printed
 from .pricing import LOOKS, PER
+from .telling import hollow_told
 
 if TYPE_CHECKING:
     import altair as alt
@@ -212,14 +213,15 @@ def _explain(
     bounded = any(row.get(f"{column}_lo") is not None for row in rows)
     by_wait = waiting is not None
     ringed = by_wait and any(row.get("pareto") for row in rows)
-    firm = f"{(waiting or '').removesuffix('_ms')}_firm"
+    name = (waiting or "").removesuffix("_ms")
+    few = {name[-3:]} if any(row.get(f"{name}_firm") is False for row in rows) else set()
     marks = {
         "Cost is on a logarithmic scale.": log,
         "Bars: 95 % intervals.": bounded,
         f"Numbers: {'requests/s' if are_open(rows) else 'concurrency'}.": by_wait and bool(rows),
         "Ringed: no other costs less, starts sooner or streams faster without being worse in "
         "another of these.": ringed,
-        "Hollow: too few requests to be firm.": any(row.get(firm) is False for row in rows),
+        hollow_told(few): bool(few),
         "Diamond: still running.": any(row.get("provisional") for row in rows),
         "Grey square: limited by the client.": any(row.get("client_limited") for row in rows),
     }

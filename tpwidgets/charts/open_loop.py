@@ -5,11 +5,11 @@ from .lines import literal
 from .telling import TELL, number
 
 COLUMNS = (
-    "sent_rps",
+    "sent_rps", "queue_grows",
     "ttft_from_scheduled_p95_ms", "ttft_from_scheduled_p95_ms_lo", "ttft_from_scheduled_p95_ms_hi",
     "e2e_from_scheduled_p95_ms", "e2e_from_scheduled_p95_ms_lo", "e2e_from_scheduled_p95_ms_hi",
 )  # fmt: skip
-"""What these charts read of an operating point besides `overview.COLUMNS`."""
+"""What is read of an open loop's point besides `overview.COLUMNS`, be it to tell which decide."""
 
 _X: Spec = {"field": "level", "type": "quantitative"}
 _PALE = 0.35

@@ -47,8 +47,9 @@ class Tariff:
     def cost(self, prompt_tokens: int, output_tokens: int, cached_tokens: int = 0) -> float:
         """Return what so many tokens cost."""
         cached_pct = 100 * cached_tokens / prompt_tokens if prompt_tokens else None
-        rate = self.price.input_at(cached_pct)
-        return (prompt_tokens * rate + output_tokens * self.price.output_at_most) / MILLION
+        price = self.price.at(prompt_tokens)
+        rate = price.input_at(cached_pct)
+        return (prompt_tokens * rate + output_tokens * price.output_at_most) / MILLION
 
     def bill(self, sample: Sample) -> float:
         """Return what a request has cost.

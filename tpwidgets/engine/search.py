@@ -10,7 +10,8 @@ from itertools import pairwise
 from math import log, sqrt
 
 from ..metrics.largest import first_broken
-from ..plan import MAX_ERROR_RATE, MIN_GAIN
+from ..metrics.usable import failing
+from ..plan import MIN_GAIN
 from ..words import measured, throughput
 from ..workload.loads import doublings
 
@@ -69,7 +70,7 @@ class Search:
                 return i
             if self.limited:
                 continue
-            if _failing(point) or (i and not _rises(done[i - 1], done[i])):
+            if failing(point) or (i and not _rises(done[i - 1], done[i])):
                 return i
         return None
 
@@ -105,10 +106,6 @@ class Search:
         if self.axis != "concurrency":
             return float(f"{middle:.3g}")
         return round(middle) if low < round(middle) < high else None
-
-
-def _failing(point: Point) -> bool:
-    return (measured(point, "error_rate") or 0.0) > MAX_ERROR_RATE
 
 
 def _throughput(point: Point) -> float:

@@ -174,7 +174,8 @@ def _outcomes(ended: Columns) -> Row:
 
 
 def _usage(ok: Columns, ended: Columns) -> Row:
-    prompt, cached = ok["prompt_tokens"], ok["cached_tokens"]
+    prompt = ok["prompt_tokens"]
+    cached, reasoning = (_or_none(ok[f"{name}_tokens"]) for name in ("cached", "reasoning"))
     told = (prompt > 0) & ~np.isnan(cached)
     output, requested = ok["output_tokens"], ok["requested_tokens"]
     asked = (requested > 0) & ~np.isnan(output)
@@ -190,7 +191,7 @@ def _usage(ok: Columns, ended: Columns) -> Row:
         "items_mean": _mean(ok["items"]),
         "prompt_tokens_mean": prompt_mean,
         "output_tokens_mean": _mean(output),
-        "reasoning_tokens_mean": _mean(ok["reasoning_tokens"]),
+        "reasoning_tokens_mean": _mean(reasoning),
         "cached_pct": _pct(cached[told].sum(), prompt[told].sum()),
         "short_output_pct": _pct(float((output < requested)[asked].sum()), float(asked.sum())),
         "estimated": bool((ok["estimated"] == 1).any()),
@@ -378,6 +379,11 @@ def _pct(part: float, whole: float) -> float | None:
 
 def _known(values: Floats) -> Floats:
     return values[~np.isnan(values)]
+
+
+def _or_none(counts: Floats) -> Floats:
+    """Return counts, a missing one being 0 if others are told: servers leave out what is none."""
+    return counts if np.isnan(counts).all() else np.nan_to_num(counts)
 
 
 def _mean(values: Floats) -> float | None:

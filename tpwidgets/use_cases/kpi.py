@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 
 from ..cost.price import Price
 from ..metrics.intervals import firm
+from ..metrics.usable import failing
 from ..words import bound, count, duration, is_whole, measured, percent, usd
 from .kpi_chats import chats
 from .kpi_figures import Figure, Point, lowest, measured_between, named, request_usd, with_interval
 from .kpi_jobs import job
 from .presets import ALONE, CHATS, Assumption, UseCase
-from .service import MAX_ERROR_RATE, usable
+from .service import usable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,11 +117,11 @@ def _why_not(run: "Run", case: UseCase) -> str:
     if any(map(usable, run.rows)):
         return ""
     finished = [p for p in run.rows if not p.get("provisional") and not p.get("client_limited")]
-    failing = [p for p in finished if (measured(p, "error_rate") or 0) > MAX_ERROR_RATE]
+    failed = [p for p in finished if failing(p)]
     if any(map(is_whole, finished)):
         return "No answer: its answers come whole, and a use case is about streamed ones."
-    if failing:
-        least = min(failing, key=lambda p: measured(p, "error_rate") or 0)
+    if failed:
+        least = min(failed, key=lambda p: measured(p, "error_rate") or 0)
         return (
             f"No answer: requests fail at every concurrency, {_share(least)} of them at "
             f"{least['concurrency']}."

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from ..metrics.intervals import turns_interval
 from ..metrics.pooled import within
+from ..metrics.usable import usable as judged_usable
 from ..samples import Window
-from ..words import amid_ramp, measured
+from ..words import measured
 
 if TYPE_CHECKING:
     from ..run import Run
@@ -20,9 +21,6 @@ Point = Mapping[str, object]
 
 FLAT = 0.03
 """Levels whose throughput differs by less than this share are no gain over each other."""
-
-MAX_ERROR_RATE = 0.01
-"""A point at which more requests fail than this share is not one to run at."""
 
 MIN_BLOCKS = 4
 """Where users took fewer turns, parts of a turn tell how means differ."""
@@ -35,22 +33,9 @@ LEAST = 0.1
 
 
 def usable(point: Point) -> bool:
-    """Tell whether a point says something of an endpoint that streams tokens.
-
-    It was measured to its end and not amid a ramp, the client was not the limit, next to no request
-    failed, and no queue grew.
-    """
-    if amid_ramp(point):
-        return False
-    if point.get("provisional") or point.get("client_limited") or not measured(point, "n"):
-        return False
-    if (measured(point, "error_rate") or 0.0) > MAX_ERROR_RATE:
-        return False
-    return bool(
-        measured(point, "output_tps")
-        and measured(point, "ttft_p50_ms")
-        and not point.get("queue_grows")
-    )
+    """Tell whether a point is one to run at (`metrics.usable`), of an endpoint that streams."""
+    streams = measured(point, "output_tps") and measured(point, "ttft_p50_ms")
+    return bool(streams and measured(point, "n") and judged_usable(point))
 
 
 @dataclass(frozen=True, eq=False)
