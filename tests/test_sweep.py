@@ -100,7 +100,7 @@ def test_a_search_leaves_a_level_once_it_is_sure_of_it() -> None:
         ({"concurrency": "automatic"}, "write auto or auto-64"),
         ({"rate": "auto-99999"}, "rate must be from"),
         ({"precision": 0}, "precision must be a number above 0"),
-        ({"precision": 10}, "0.10 is ±10 %"),
+        ({"precision": 10}, "to ±50 % .0.005 to 0.5., not ±1000 % .10."),
     ],
 )
 def test_what_is_refused(settings: dict[str, Any], said: str) -> None:
