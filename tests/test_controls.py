@@ -193,6 +193,16 @@ def test_a_use_case_sets_all_that_it_asks_for(controls: Controls, case: UseCase)
     assert not box(controls, "assumptions").children
 
 
+def test_an_assumption_that_was_changed_says_so(controls: Controls) -> None:
+    box(controls, "use-case").value = "support-chatbot"
+    sources = [each.children[1] for each in box(controls, "assumptions").children]
+    before = [source.value for source in sources]
+    box(controls, "ttft-p95-ms").value = 700
+    changed = [s.value for s, was in zip(sources, before, strict=True) if s.value != was]
+    assert len(changed) == 1
+    assert changed[0].startswith("<small>set by hand; the preset has 1,000: 1 s leaves the flow")
+
+
 def test_an_assumption_sets_what_depends_on_it_and_nothing_else() -> None:
     case = tp.use_case("support-chatbot").with_assumptions(question_words=100)
     given = {"limits": {"ttft_p95_ms": 800, "e2e_p95_ms": 9000}, "concurrency": "1-8"}

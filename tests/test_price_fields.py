@@ -140,6 +140,13 @@ def choose(controls: Controls, url: str, *models: str) -> None:
             thread.join()
 
 
+def test_why_a_listed_model_has_no_price_is_said(controls: Controls) -> None:
+    choose(controls, "https://api.perplexity.ai", "sonar-pro")
+    assert controls.price.value is None
+    said = controls.price.first.note.value
+    assert said.startswith("<small>perplexity sonar-pro is listed with a fee per 1,000 requests")
+
+
 def test_the_listed_price_stands_there_with_its_origin(controls: Controls) -> None:
     row = controls.price.first
     assert controls.price.value == Price.per_hour(10.0)
@@ -150,7 +157,7 @@ def test_the_listed_price_stands_there_with_its_origin(controls: Controls) -> No
     controls.where.model.value = "mini"
     choose(controls, OPENAI, "mini", "maxi")
     assert controls.price.value is MINI
-    said = "listed for openai mini (genai-prices 9.9, of 2026-11-09); can be edited"
+    said = "listed for openai mini (genai-prices 9.9, 2026-11-09); can be edited"
     assert row.note.value == f"<small>{said}</small>"
     row.output.value = 3.0
     choose(controls, "https://llm.example.com/v1")

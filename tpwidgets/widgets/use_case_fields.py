@@ -30,6 +30,7 @@ class UseCaseFields(w.VBox):
         self._cases = USE_CASES | ({case.name: case} if case is not None else {})
         self._listeners: list[Callable[[UseCase | None, UseCase | None], None]] = []
         self._boxes: dict[str, w.BoundedFloatText] = {}
+        self._sources: dict[str, w.HTML] = {}
         self._menu = w.Dropdown(
             options=[("none", ""), *((known.title, name) for name, known in self._cases.items())],
             value=case.name if case is not None else "", description="Use case", style=_FIT,
@@ -74,7 +75,8 @@ class UseCaseFields(w.VBox):
     def _set(self, name: str, change: Any) -> None:
         former = self._case
         if former is not None and former[name] != change["new"]:
-            self._case = former.with_assumptions(**{name: change["new"]})
+            self._case = case = former.with_assumptions(**{name: change["new"]})
+            self._sources[name].value = _source(next(a for a in case.assumptions if a.name == name))
             self._tell(former)
 
     def _tell(self, former: UseCase | None) -> None:
@@ -84,11 +86,13 @@ class UseCaseFields(w.VBox):
     def _show(self) -> None:
         case = self._case
         former = self._assumptions.children
-        self._boxes = {a.name: _box(a) for a in case.assumptions} if case is not None else {}
+        assumptions = case.assumptions if case is not None else ()
+        self._boxes = {a.name: _box(a) for a in assumptions}
+        self._sources = {a.name: w.HTML(_source(a)) for a in assumptions}
         for name, box in self._boxes.items():
             box.observe(partial(self._set, name), "value")
         self._assumptions.children = [
-            _with_source(a, self._boxes[a.name]) for a in (case.assumptions if case else ())
+            _with_source(a, self._boxes[a.name], self._sources[a.name]) for a in assumptions
         ]
         for widget in former:
             close_all(widget)
@@ -134,9 +138,12 @@ def _box(a: Assumption) -> w.BoundedFloatText:
     )  # fmt: skip
 
 
-def _with_source(a: Assumption, box: w.BoundedFloatText) -> w.Box:
+def _source(a: Assumption) -> str:
+    return f"<small>{escape(a.source)}</small>"
+
+
+def _with_source(a: Assumption, box: w.BoundedFloatText, source: w.HTML) -> w.Box:
     """Put an assumption's unit behind it, and its source below."""
-    source = w.HTML(f"<small>{escape(a.source)}</small>")
     place = w.VBox([w.HBox([box, w.Label(a.unit)]), source])
     for css, widget in ((a.name.replace("_", "-"), box), ("source", source)):
         widget.add_class(f"tp-{css}")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ..cost.listed import unlisted
 from ..cost.price import Price
 from ..simulator import PROFILES
 from .pace import Latest
@@ -61,14 +62,15 @@ class UsualPrice:
     def _read(self, asked: Asked) -> None:
         price = Price.listed(asked.name, asked.model or None, asked.prompt_tokens)
         if price is not None:
-            source = f"{price.source}, of {price.date}" if price.date else price.source
-            self._take(asked, price, f"listed for {price.name} ({source}); can be edited")
+            self._take(asked, price, f"listed for {price.name} ({price.origin}); can be edited")
+        elif why := unlisted(asked.name, asked.model or None):
+            self._take(asked, None, why)
 
     def _take(self, asked: Asked, price: Price | None, said: str) -> None:
         if asked != self._asked():
             return
         known = self._found
-        if price is None and known is not None and known[0][:2] == asked[:2]:
+        if price is None and not said and known is not None and known[0][:2] == asked[:2]:
             return  # it is being looked up again, for another length
         self._found = asked, price, said
         if not self.keep or asked == self._settled:
@@ -78,8 +80,8 @@ class UsualPrice:
         if self._found is None or self._fixed or self._row.edited:
             return
         asked, price, said = self._found
-        if asked[:2] == self._asked()[:2] and price != self._row.value:
-            self._row.set(price, said if price is not None else "")
+        if asked[:2] == self._asked()[:2] and (price != self._row.value or price is None):
+            self._row.set(price, said)
 
 
 def of_profile(name: str) -> Price | None:
