@@ -25,6 +25,8 @@ BEYOND = 4
 """So many times as far as they cross, or as is asked about, both are drawn."""
 MARKS = 3
 """So many of the volumes from which own hardware costs less are marked at most."""
+SHORT = "datum.value ? format(datum.value, '~s') : '0'"
+"""A Vega expression: how an axis of tokens a day is labelled."""
 _OWN, _API = "own hardware", "API"
 
 
@@ -43,7 +45,7 @@ def break_even_spec(found: BreakEven) -> Spec:
         "field": "tokens",
         "type": "quantitative",
         "scale": {"nice": False},
-        "axis": {"title": "output tokens a day", "format": "~s", "grid": False, "tickCount": 8,
+        "axis": {"title": "output tokens a day", "labelExpr": SHORT, "grid": False, "tickCount": 8,
                  "titlePadding": 6},
     }  # fmt: skip
     y: Spec = {

@@ -8,7 +8,7 @@ run alone.
 import json
 
 from ..metrics.slo import MAX_ERROR_RATE
-from .breakeven import BEYOND, MARKS, STEPS, headroom, mark_layers
+from .breakeven import BEYOND, MARKS, SHORT, STEPS, headroom, mark_layers
 from .layers import (
     ALIKE,
     GREY,
@@ -29,7 +29,6 @@ _FRONT = (
     "numbers: levels; ringed: no other level costs less, starts sooner or streams faster without "
     "being worse in another of these"
 )
-_SHORT = "datum.value ? format(datum.value, '~s') : '0'"
 _TONES = json.dumps([tone for tone, _ in LOOKS[:MOST]])
 USABLE = (
     "!datum.client_limited && !datum.provisional && !datum.queue_grows"
@@ -175,7 +174,7 @@ def _break_even(height: int) -> Spec:
         "field": "tokens",
         "type": "quantitative",
         "scale": {"nice": False, "domainMin": 0},
-        "axis": {"title": None, "labelExpr": _SHORT, "grid": False, "tickCount": 6,
+        "axis": {"title": None, "labelExpr": SHORT, "grid": False, "tickCount": 6,
                  "labelOverlap": "greedy"},
     }  # fmt: skip
     y = _dollars(height, hint)
