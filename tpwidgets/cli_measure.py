@@ -296,5 +296,7 @@ def _print(run: Run | Grid, case: UseCase | None, written: "Iterable[str]") -> N
     else:
         in_its_terms = [] if case is None else [f"{case.title}: {run.answer_for(case)}"]
         lines = [run.answer(), *in_its_terms, f"conditions: {run.conditions_line}", *notes(run)]
-    for line in [*lines, *written]:
+    for line in lines:
         console.print(line, markup=False, highlight=False)
+    for line in written:  # a path stays whole, so that it can be copied
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
