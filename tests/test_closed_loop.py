@@ -107,6 +107,43 @@ def test_up_and_down_without_draining() -> None:
     run(test)
 
 
+def test_a_level_that_begins_anew_is_as_if_it_were_the_first() -> None:
+    """Who stays in step with whom doesn't hang on the levels before."""
+
+    async def test() -> None:
+        bench = ClosedBench(takes=lambda slot, turn: 1.0 + slot / 7)
+        bench.loop.set_level(Level(8, requests=20))
+        await bench.until("level_over")
+        over_s, before = bench.aio.time(), len(bench.sent)
+        bench.loop.set_level(Level(3, requests=9, anew=True))
+        await bench.until("level_over")
+        begun = bench.sent[before : before + 3]
+        assert [slot for _, slot in begun] == [0, 1, 2]
+        left_s = max(s.ended_s for s in bench.samples if s.sent_s <= over_s)
+        assert [at - left_s for at, _ in begun] == pytest.approx([0, 0.02, 0.04])
+        await bench.drained()
+        assert [w.concurrency for w in bench.windows] == [8, 3]
+        assert bench.windows[1].in_flight_mean == pytest.approx(3)
+        assert {s.status for s in bench.samples} == {"ok"}
+        assert bench.count("idle") == 1
+
+    run(test)
+
+
+def test_who_is_told_to_finish_while_all_leave_begins_no_level() -> None:
+    async def test() -> None:
+        bench = ClosedBench(takes=lambda slot, turn: 5.0)
+        bench.loop.set_level(Level(4))
+        await asyncio.sleep(7)
+        bench.loop.set_level(Level(2, anew=True))
+        await asyncio.sleep(0.1)
+        await bench.drained()
+        assert len(bench.sent) == 8
+        assert len(bench.windows) == 1
+
+    run(test)
+
+
 def test_the_window_waits_for_those_who_retire() -> None:
     """The level goes down while retiring users still hold long requests."""
 
@@ -237,21 +274,23 @@ def test_the_live_view_leaves_the_window_alone() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.lists(st.tuples(st.integers(1, 9), st.integers(1, 25)), min_size=1, max_size=4),
+    st.lists(
+        st.tuples(st.integers(1, 9), st.integers(1, 25), st.booleans()), min_size=1, max_size=4
+    ),
     st.integers(0, 2**32),
 )
 def test_whatever_the_levels_and_durations_the_books_are_right(
-    levels: list[tuple[int, int]], seed: int
+    levels: list[tuple[int, int, bool]], seed: int
 ) -> None:
     async def test() -> None:
         random = Random(seed)
         bench = ClosedBench(takes=lambda slot, turn: random.uniform(0.1, 3.0))
-        for users, requests in levels:
-            bench.loop.set_level(Level(users, requests=requests))
+        for users, requests, anew in levels:
+            bench.loop.set_level(Level(users, requests=requests, anew=anew))
             await bench.until("level_over")
         await bench.drained()
-        assert [w.concurrency for w in bench.windows] == [users for users, _ in levels]
-        for window, (users, requests) in zip(bench.windows, levels, strict=True):
+        assert [w.concurrency for w in bench.windows] == [users for users, _, _ in levels]
+        for window, (users, requests, _) in zip(bench.windows, levels, strict=True):
             inside = [s for s in bench.samples if 1e-9 < s.ended_s - window.start_s <= span(window)]
             assert len(inside) >= requests
             assert window.in_flight_mean <= users + 1e-9

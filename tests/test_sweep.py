@@ -7,7 +7,7 @@ import pytest
 import tpwidgets as tp
 from tpwidgets.engine.sweep import Sweep
 from tpwidgets.workload.loads import Load
-from tpwidgets.workload.rates import load_of
+from tpwidgets.workload.rates import OpenLoad, load_of
 
 
 def point(at: int, span: float, *, width: float = 0.5, sure: bool | None = None) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def test_a_search_leaves_a_level_once_it_is_sure_of_it() -> None:
     assert 0 < sweep.fraction(1.0, 5.0) < 0.5
     kept = [point(1, 5, sure=True)]
     assert sweep.next(kept) == {
-        "do": "level", "concurrency": 2, "requests": None, "seconds": None,
+        "do": "level", "concurrency": 2, "requests": None, "seconds": None, "anew": True,
     }  # fmt: skip
     assert sweep.next(kept) is None, "2 left no point: asking for it again would be for ever"
     told = Sweep(Load.of("auto-8", seconds=10, precision=0.1), limited=True)
@@ -126,3 +126,14 @@ def test_the_concurrency_found_is_where_the_server_breaks_the_limit() -> None:
     strict = run.with_limits({"ttft_p50_ms": 0.001})
     assert strict.answer().startswith("No concurrency keeps TTFT p50 ≤ 0.001 ms")
     assert not run.with_limits(None).points.limits_hold.any()
+
+
+@pytest.mark.quick
+def test_levels_of_users_that_are_judged_begin_anew() -> None:
+    def begun(load: Load | OpenLoad, *, limited: bool) -> bool:
+        return "anew" in (Sweep(load, limited=limited).next() or {})
+
+    assert begun(Load.of((4, 1), requests=10), limited=True)
+    assert not begun(Load.of((4, 1), requests=10), limited=False)
+    assert not begun(Load.of("1-8", ramp_s=10), limited=True)
+    assert not begun(OpenLoad.of(2), limited=True)

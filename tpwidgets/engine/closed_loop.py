@@ -1,4 +1,4 @@
-"""A closed loop of users that walks levels without draining, and the window of each level."""
+"""A closed loop of users that walks levels, draining only if asked to; the window of each level."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -25,6 +25,13 @@ class Level:
     seconds: float | None = None
     ramp: tuple[int, int, float] | None = None
     """Amid a ramp: from so many users to so many, in so many seconds; counted from the first on."""
+    anew: bool = False
+    """Let all leave first, and begin as if it were the first level.
+
+    Users who ask for equally many tokens end together, in groups that stay as they are for long.
+    How large these are, and so how long each waits, hangs on the levels before: what is to hold of
+    the level by itself must not.
+    """
 
 
 class ClosedLoop(Loop):
@@ -48,6 +55,8 @@ class ClosedLoop(Loop):
         self._refilled: set[int] = set()
         self._steps: list[asyncio.TimerHandle] = []
         """When the number of users will change, amid a ramp."""
+        self._draining = False
+        """Whether the level begins once all users of the one before have left."""
 
     def set_level(self, level: Level) -> None:
         """Go over to a level: close the window, let users carry on, add or retire some."""
@@ -55,7 +64,10 @@ class ClosedLoop(Loop):
         self._level = level
         self._refilled.clear()
         self._stand_still()
-        if level.ramp is None:
+        self._draining = level.anew and bool(self._slots)
+        if self._draining:
+            self._resize(0)
+        elif level.ramp is None:
             self._resize(level.concurrency)
         else:
             self._open_window()
@@ -115,6 +127,9 @@ class ClosedLoop(Loop):
         finally:
             self._pausing.discard(slot)
             del self._slots[slot]
+            if self._draining and not self._slots:
+                self._draining = False
+                self._resize(self._level.concurrency)
             self._open_if_settled()
             self._tell_if_idle()
 
@@ -124,6 +139,7 @@ class ClosedLoop(Loop):
 
     def _send_no_more(self) -> None:
         self._stand_still()
+        self._draining = False
         self._size = 0
         self._wake_retired()
 

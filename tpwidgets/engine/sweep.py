@@ -28,6 +28,7 @@ class Sweep:
     load : Load or OpenLoad
     limited : bool
         Whether points are judged by limits, and a search is for the largest level that keeps them.
+        Then each level of users begins anew (`closed_loop.Level`).
     """
 
     def __init__(self, load: Load | OpenLoad, *, limited: bool = False) -> None:
@@ -79,12 +80,15 @@ class Sweep:
                 return None
             return {"do": "level", "requests": None, "seconds": None, **self._load.held}
         self._walked.append(level)
-        return {
+        command = {
             "do": "level",
             "requests": self._load.requests,
             "seconds": self._load.seconds,
             **self._load.command(level),
         }
+        if self._limited and self._load.axis == "concurrency" and self._load.ramp_s is None:
+            command["anew"] = True  # the verdict is to hold where somebody runs just that level
+        return command
 
     def _following(self, points: Sequence[dict[str, Any]]) -> Any:
         if self._search is not None:
