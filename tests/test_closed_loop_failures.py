@@ -154,3 +154,36 @@ def test_failures_among_successes_break_nothing() -> None:
         assert bench.count("broken") == 0
 
     run(test)
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_a_dead_server_ends_a_search_too(anew: bool) -> None:
+    """Levels that begin anew forget no failures of a lower one."""
+
+    async def test() -> None:
+        bench = ClosedBench(takes=lambda slot, turn: 0.01, judge=failing("http_error", code=503))
+        for users in (1, 2, 4, 8, 16, 32):
+            bench.loop.set_level(Level(users, anew=anew))
+            await asyncio.sleep(8)
+            if bench.count("broken"):
+                break
+        assert users == 2
+        assert len(bench.sent) < 30
+
+    run(test)
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_who_was_asked_to_wait_waits_at_the_next_level_too(anew: bool) -> None:
+    async def test() -> None:
+        judge = failing("rate_limited", code=429, asked_s=60.0)
+        bench = ClosedBench(takes=lambda slot, turn: 0.1, judge=judge)
+        for users in (2, 4, 8):
+            bench.loop.set_level(Level(users, anew=anew))
+            await asyncio.sleep(5)
+        assert sorted(slot for _, slot in bench.sent) == list(range(8))
+        await asyncio.sleep(50)
+        assert len(bench.sent) > 8
+        await bench.loop.stop()
+
+    run(test)

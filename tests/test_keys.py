@@ -140,6 +140,13 @@ def test_a_key_instead_of_an_endpoint_is_not_echoed() -> None:
     assert "0123456789" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "url", ["http://vllmprodcluster01/v1", "http://llama-70b-deployment-7f9c6d8b5c2f4a1b9/v1"]
+)
+def test_a_host_in_ones_own_network_may_be_called_anything(url: str) -> None:
+    assert resolve(url).url == url
+
+
 JWT = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N"
 
 

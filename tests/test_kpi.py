@@ -177,7 +177,10 @@ def test_where_a_limit_may_be_kept_by_no_number_of_replicas_that_is_said():
     assert "inf" not in answer.text
     assert " or more; at worst no number is enough)" in answer.text
     assert "a resolved ticket costs $0.096 ($0.096 or more)" in answer.text
-    assert not any(f.hi == float("inf") for f in answer.figures)
+    (replicas,) = (f for f in answer.figures if f.label == "replicas for the busiest hour")
+    assert (replicas.value, replicas.hi) == (1, float("inf"))
+    free = tp.answer_for(run, CHATBOT, tp.Price.per_hour(0)).text
+    assert "a resolved ticket costs $0, 50 % being" in free
 
 
 def test_bursts_take_more():
@@ -189,6 +192,13 @@ def test_bursts_take_more():
         for burstiness in (0.2, 1, 5)
     ]
     assert held[0] < held[1] < held[2]
+    asked = [
+        figures(tp.answer_for(run, CHATBOT.with_assumptions(burstiness=burstiness)))[
+            "rate limit to ask for"
+        ]
+        for burstiness in (0.2, 1)
+    ]
+    assert asked[0] > asked[1]
 
 
 def test_nobody_rents_replicas_of_what_is_paid_by_the_token():

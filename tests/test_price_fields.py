@@ -76,6 +76,13 @@ def test_a_price_of_nothing_is_one_that_somebody_typed() -> None:
     assert fields.value is None
 
 
+def test_a_look_at_the_other_kind_of_price_is_no_edit() -> None:
+    row = PriceFields().first
+    row.basis.value = "hour"
+    row.basis.value = "token"
+    assert not row.edited
+
+
 def test_the_board_is_told_of_tiers_until_a_price_is_edited() -> None:
     price = Price(2.0, 1.0, tiers=(Tier(0, 2.0, 1.0), Tier(200_000, 4.0, 2.0)))
     row = PriceFields(price).first

@@ -38,6 +38,13 @@ def test_kept_and_broken_beyond_doubt() -> None:
     assert broken["slo_attainment"] == 0.0
 
 
+def test_far_below_its_limits() -> None:
+    assert judged({"ttft_p95_ms": 170, "tpot_p50_ms": 40}, [100.0] * 5)["limits_far"] is True
+    assert judged({"ttft_p95_ms": 150, "tpot_p50_ms": 40}, [100.0] * 5)["limits_far"] is False
+    assert judged({"ttft_p95_ms": 170, "tpot_p50_ms": 30}, [100.0] * 5)["limits_far"] is False
+    assert judged({"ttft_p95_ms": 170}, [100.0] * 5, failed=5)["limits_far"] is False
+
+
 def test_few_requests_leave_doubt() -> None:
     few = judged({"ttft_p95_ms": 500}, [100.0] * 20)  # 0.95^20 = 36 %: it may well be chance
     assert (few["limits_hold"], few["limits_sure"]) == (True, False)

@@ -80,6 +80,7 @@ def test_a_search_leaves_a_level_once_it_is_sure_of_it() -> None:
     assert sweep.may_leave(point(1, 5, sure=True))
     assert not sweep.may_leave(point(1, 29, width=0.01, sure=False)), "it may keep them, or not"
     assert sweep.may_leave(point(1, 30, sure=False))
+    assert sweep.may_leave({**point(1, 10, sure=False), "limits_far": True}), "others will decide"
     assert not sweep.may_leave({**point(1, 5, sure=True), "n": 4}), "users fall into step"
     assert 0 < sweep.fraction(1.0, 5.0) < 0.5
     kept = [point(1, 5, sure=True)]

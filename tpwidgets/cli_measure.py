@@ -111,7 +111,7 @@ def measure(args: argparse.Namespace) -> int:
     if unwritable:
         return 2
     try:
-        case = named(args.use_case) if args.use_case is not None else None
+        case = _case(args)
         plan = Plan.of(_settings(args, case))
         run = _measured(args, plan)
     except (TpwidgetsError, OSError) as error:
@@ -119,9 +119,21 @@ def measure(args: argparse.Namespace) -> int:
         return 1
     written, complete = _write(run, args, case)
     _print(run, case, written)
+    for why in run.ended_early if isinstance(run, Run) else []:
+        _complain(why)
+        complete = False
     if not complete:
         return 1
     return 0 if run.state == "done" else 130
+
+
+def _case(args: argparse.Namespace) -> UseCase | None:
+    """Return the use case, if there is one, with the limits that are given in place of its own."""
+    if args.use_case is None:
+        return None
+    case = named(args.use_case)
+    own = {name: bound for name, bound in _limits(args.limits).items() if name in case.limits}
+    return case.with_assumptions(**own)
 
 
 def _complain(what: object) -> None:
@@ -159,6 +171,8 @@ def _settings(args: argparse.Namespace, case: UseCase | None) -> dict[str, Any]:
         "price": _price(args),
     }
     asked = {name: value for name, value in asked.items() if value is not None}
+    if case is not None and case.limits:  # also those that are none of its own
+        asked["limits"] = {**case.limits, **asked.get("limits", {})}
     usual = {"concurrency": "1-16"} if case is None else case.settings()
     if "rate" in asked:
         del usual["concurrency"]
@@ -269,7 +283,7 @@ def _price(args: argparse.Namespace) -> Price | None:
         given = {"replicas": args.replicas, "utilisation": args.utilisation}
         given = {name: value for name, value in given.items() if value is not None}
         return Price.per_hour(args.price_hour, **given)
-    if by_token == ["--price-cached"]:
+    if args.price_cached is not None and args.price_input is None:
         raise SettingsError("--price-cached needs --price-input, that of other tokens.")
     if by_token:
         return Price.per_token(args.price_output or 0.0, args.price_input or 0.0, args.price_cached)

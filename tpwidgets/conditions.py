@@ -28,8 +28,9 @@ _WINDOWS = {
 
 
 def at_start(
-    endpoint: "Endpoint", workload: "Workload", load: "Load | OpenLoad | None" = None
-) -> dict[str, Any]:
+    endpoint: "Endpoint", workload: "Workload", load: "Load | OpenLoad | None" = None,
+    *, limited: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """Return what is known before anything is asked: no secret among it."""
     from importlib.metadata import version
 
@@ -43,7 +44,7 @@ def at_start(
         "prompt_tokens_asked": workload.prompt_tokens,
         "output_tokens_asked": workload.output_tokens,
         "load": load.said if load is not None else _CLOSED,
-        "window": _window(load),
+        "window": _window(load, limited=limited),
         "prompts": _prompts(workload),
         "items_per_request": workload.batch,
         "tpwidgets": __version__,
@@ -56,13 +57,15 @@ def at_start(
     }
 
 
-def _window(load: "Load | OpenLoad | None") -> str:
+def _window(load: "Load | OpenLoad | None", *, limited: bool) -> str:
     if load is not None and load.ramp_s is not None:
         return (
             "a section of the ramp, whole: nothing settles; latencies are of requests sent in it, "
             "for whose end the last level is kept up"
         )
-    return _WINDOWS[load.axis if load is not None else "concurrency"]
+    axis = load.axis if load is not None else "concurrency"
+    anew = "; each level begins with fresh users" if limited and axis == "concurrency" else ""
+    return _WINDOWS[axis] + anew
 
 
 def _prompts(workload: "Workload") -> str:

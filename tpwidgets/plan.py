@@ -98,7 +98,7 @@ def _within(
 
 def _none_keeps(limits: Limits, lowest: Point) -> str:
     """Say that no level keeps the limits, as far as levels were measured and requests tell."""
-    at, why = _level(lowest), lowest.get("limits_note")
+    at, why = _level(lowest), lowest.get("limits_note") or "nothing ended that could be judged"
     if lowest.get("limits_hold") is None:
         return f"Nothing tells whether {limits.text} are kept: at {at} {why}"
     closed = lowest.get("rate") is None

@@ -58,8 +58,16 @@ class Run:
         samples = Ledger(self.samples)
         return [operating_point(samples, w, limits=self.limits) for w in self.windows]
 
+    @property
+    def ended_early(self) -> list[str]:
+        """Say why it ended before its end without having been stopped; [] if it did not."""
+        return [n for n in self.conditions.get("notes", []) if n.startswith("ended early")]
+
     def with_limits(self, limits: "Limits | Mapping[str, float] | None") -> "Run":
         """Return the same run, judged by other limits: nothing need be measured again.
+
+        Where it had none before, its levels began among the users of those before them: how long
+        people wait at one may be otherwise where it is run alone.
 
         Parameters
         ----------

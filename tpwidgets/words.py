@@ -323,7 +323,7 @@ def duration(ms: float | None) -> str:
 
 def bound(ms: float) -> str:
     """Write a limit given in milliseconds, to the last digit: ``12.5 ms``, ``1.25 s``."""
-    return f"{ms / 1000:g} s" if ms >= 500 else f"{ms:g} ms"
+    return f"{ms / 1000:.12g} s" if ms >= 500 else f"{ms:.12g} ms"
 
 
 def usd(value: float | None) -> str:

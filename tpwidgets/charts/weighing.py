@@ -258,7 +258,10 @@ def _compared() -> list[Spec]:
         "from": "datum.api_usd > 0 ? datum.daily / datum.api_usd * 1e6 : null",
         "enough": "isValid(datum.from) && datum.from < datum.most ? datum.level : null",
     }
-    usable = f"{USABLE} && datum.limits_hold !== false && datum.most > 0"
+    # limits that are kept say by themselves how many may fail
+    errors = f"!(datum.error_rate > {MAX_ERROR_RATE})"
+    lawful = USABLE.replace(errors, f"(datum.limits_hold === true || {errors})")
+    usable = f"{lawful} && datum.limits_hold !== false && datum.most > 0"
     return [
         *at_api,
         *_calculate(fields),

@@ -6,6 +6,7 @@ from math import ceil, inf
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SettingsError
+from ..metrics.slo import MAX_ERROR_RATE
 from ..metrics.usable import usable
 from ..words import amid_ramp, at_level, duration, level, measured, percent, thousands, usd
 from ..workload.loads import positive
@@ -140,9 +141,10 @@ class BreakEven:
     def _why_not(self) -> str:
         if not self.rows or any(row["usable"] for row in self.rows):
             return "No break-even: at no level both the throughput and the API's cost are known."
-        if self.limits is not None:
+        if self.limits is not None and all(row["limits_hold"] is False for row in self.rows):
             return f"No break-even: no level keeps {self.limits.text}."
         why = "requests fail, a queue grows or the client was the limit"
+        why += "" if self.limits is None else f", or {self.limits.text} is not kept"
         return f"No break-even: at each level {why}."
 
     def _from_where(self, best: dict[str, Any]) -> str:
@@ -235,9 +237,11 @@ def break_even(
     if tokens_per_day is not None:
         tokens_per_day = positive("tokens_per_day", tokens_per_day, "(output tokens)")
     limits = run.limits
+    errors = limits.error_rate if limits is not None else MAX_ERROR_RATE
     rows = [
         _row(point, own, api, tokens_per_day)
-        | {"usable": usable(point) and (limits is None or point.get("limits_hold") is True)}
+        | {"limits_hold": point.get("limits_hold")}
+        | {"usable": usable(point, errors) and point.get("limits_hold") is not False}
         for point in run.rows if not amid_ramp(point)
     ]  # fmt: skip
     return BreakEven(own, api, rows, tokens_per_day, limits)

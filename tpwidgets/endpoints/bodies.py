@@ -9,7 +9,12 @@ from ..masking import MASK, is_secret_name, looks_like_a_key
 _PLAIN = re.compile(
     r"(?i)\W*|<.*>|auto|none|null|default|true|false|yes|no|on|off|any|required|optional|bearer|basic"
 )
-"""No secrets, whatever their field is called: ``"auth": "none"``, ``"stop_token": "</s>"``."""
+"""No secrets, whatever their field is called: ``"auth": "none"``, ``"sep_token": "</s>"``."""
+_NO_SECRET = re.compile(r"(?i)prompt_cache_key|(stop|eos|bos|pad|unk|mask)_token")
+"""Fields whose names only sound like it."""
+_SURELY = re.compile(r"(?i)(.*[_-])?(api-?key|key|password|passwd|pwd|secret|token|authorization)")
+"""Fields whose values are secrets, however short."""
+_SHORT = 8
 
 
 def secrets(value: Any, name: str = "") -> Iterator[str]:
@@ -36,4 +41,8 @@ def masked(value: Any, name: str = "") -> Any:
 def _is_secret(value: Any, name: str) -> bool:
     if not isinstance(value, str):  # numbers are never secrets: a limit is one
         return False
-    return looks_like_a_key(value) or (is_secret_name(name) and not _PLAIN.fullmatch(value.strip()))
+    if looks_like_a_key(value):
+        return True
+    if _NO_SECRET.fullmatch(name) or _PLAIN.fullmatch(value.strip()):
+        return False
+    return is_secret_name(name) and (len(value) >= _SHORT or bool(_SURELY.fullmatch(name)))

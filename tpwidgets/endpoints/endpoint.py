@@ -277,7 +277,7 @@ def resolve(target: "str | Endpoint", **overrides: Any) -> Endpoint:
 
     name = target.strip()
     if name not in PROFILES:
-        if name and not may_be_url(name):
+        if name and not name.startswith(("http://", "https://")) and not may_be_url(name):
             shown = "what was given" if looks_like_a_key(name) else repr(name)
             raise SettingsError(
                 f"{shown} is neither a URL nor a simulated profile ({', '.join(PROFILES)})."

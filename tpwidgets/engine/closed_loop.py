@@ -30,7 +30,7 @@ class Level:
 
     Users who ask for equally many tokens end together, in groups that stay as they are for long.
     How large these are, and so how long each waits, hangs on the levels before: what is to hold of
-    the level by itself must not.
+    the level by itself must not. Of several workers each sees to its own users.
     """
 
 
@@ -49,7 +49,10 @@ class ClosedLoop(Loop):
         budgets: Sequence[Budget] = (),
     ) -> None:
         super().__init__(request, now, emit, breaker, budgets)
-        self._pausing: set[int] = set()
+        self._pausing: dict[int, tuple[float, int]] = {}
+        """Until when (the loop's time) who waits, and after how many failures."""
+        self._owed: dict[int, tuple[float, int]] = {}
+        """The same of users who left amid their pause: who begins anew in their place waits on."""
         self._size = 0
         self._level = Level(0)
         self._refilled: set[int] = set()
@@ -66,7 +69,10 @@ class ClosedLoop(Loop):
         self._stand_still()
         self._draining = level.anew and bool(self._slots)
         if self._draining:
-            self._resize(0)
+            self._breaker.set_users(level.concurrency)
+            self._size = 0
+            self._owed = dict(self._pausing)
+            self._wake_retired()
         elif level.ramp is None:
             self._resize(level.concurrency)
         else:
@@ -96,22 +102,26 @@ class ClosedLoop(Loop):
         self._breaker.set_users(self._size)
         self._wake_retired()
         fresh = (i for i in range(self._size) if i not in self._slots)
+        now = asyncio.get_running_loop().time()
         for order, slot in enumerate(fresh):
-            self._slots[slot] = asyncio.create_task(self._user(slot, order * spacing))
+            until, failures = self._owed.get(slot, (now, 0))
+            delay_s = max(order * spacing, until - now)
+            self._slots[slot] = asyncio.create_task(self._user(slot, delay_s, failures))
+        self._owed = {}
 
     @property
     def live(self) -> dict[str, Any]:
         """What is going on right now, the window as if it closed now."""
         return {**super().live, "concurrency": self._level.concurrency}
 
-    async def _user(self, slot: int, delay_s: float) -> None:
-        failures = 0
+    async def _user(self, slot: int, delay_s: float, failures: int) -> None:
+        loop = asyncio.get_running_loop()
         try:
             while slot < self._size:
                 if delay_s:
-                    self._pausing.add(slot)
+                    self._pausing[slot] = loop.time() + delay_s, failures
                     await asyncio.sleep(delay_s)
-                    self._pausing.discard(slot)
+                    self._pausing.pop(slot, None)
                     if slot >= self._size:
                         break
                 # the level may go down while one waits for money
@@ -125,7 +135,7 @@ class ClosedLoop(Loop):
                 failures = 0 if sample.status == "ok" else failures + 1
                 delay_s = self._breaker.pause_s(failures, asked_s) if failures else 0.0
         finally:
-            self._pausing.discard(slot)
+            self._pausing.pop(slot, None)
             del self._slots[slot]
             if self._draining and not self._slots:
                 self._draining = False
@@ -135,7 +145,7 @@ class ClosedLoop(Loop):
 
     @property
     def _sending(self) -> bool:
-        return self._size > 0
+        return self._size > 0 or self._draining
 
     def _send_no_more(self) -> None:
         self._stand_still()

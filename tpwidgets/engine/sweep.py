@@ -103,7 +103,8 @@ class Sweep:
         """Tell whether the level under way, of which `point` is what was seen, may be left.
 
         Only an adaptive load asks: there a level ends once its intervals are narrow enough or,
-        where limits are searched for, once it is sure whether it keeps them (`_DOUBTED_S` at most);
+        where limits are searched for, once it is sure whether it keeps them (`_DOUBTED_S` at most,
+        unless latencies are far below them);
         at the latest after `Load.MAX_SECONDS` (`PRECISE_SECONDS` where somebody asked for a
         precision). But not before it has counted `Load.enough` requests; a slow server gets up to
         six times as long for those.
@@ -122,7 +123,8 @@ class Sweep:
         if point.get("drifts") and load.axis == "concurrency" and load.seconds is None:
             return bool(span >= Load.PRECISE_SECONDS)
         if judged:
-            doubted_s = longest if load.seconds is not None else max(longest, _DOUBTED_S)
+            near = load.seconds is None and not point.get("limits_far")
+            doubted_s = max(longest, _DOUBTED_S) if near else longest
             return bool(span >= doubted_s or point["limits_sure"])
         return bool(span >= longest or precise_enough(point, load.precision or PRECISION))
 
@@ -144,17 +146,21 @@ class Sweep:
         return (before + here) / (before + left)
 
     def level_s(self, level: Any, e2e_s: float) -> float:
-        """Estimate how long a level takes: one generation to settle, then the window."""
+        """Estimate how long a level takes: one generation to settle, then the window.
+
+        Where it begins anew, one more before.
+        """
         load = self._load
         if load.ramp_s is not None:
             return load.ramp_s / len(load.levels)
+        drain_s = e2e_s if self._limited and load.axis == "concurrency" else 0.0
         window = (load.requests or load.enough(level)) / load.in_flight(level, e2e_s) * e2e_s
         if load.adaptive and load.requests is None:
             # most levels take long to become precise, not only as long as they must
             window = max(window, 0.8 * self._longest_s)
         elif load.requests is None:
             window = self._longest_s
-        return e2e_s + (window if load.seconds is None else min(window, load.seconds))
+        return drain_s + e2e_s + (window if load.seconds is None else min(window, load.seconds))
 
     def held_enough(self, spent_s: float) -> bool:
         """Tell whether a ramp's load is kept up no longer after so many seconds, come what may."""

@@ -90,7 +90,6 @@ class Series:
 
 def _pack(row: Mapping[str, Any]) -> Packed:
     # what only the bars read needn't travel where there are none
-    # what only the bars read needn't travel where there are none
     clean = clean_rows([row], COLUMNS if told([row]) else CHARTS + OPEN_LOOP)[0]
     packed = [clean.get(name) for name in COLUMNS]
     while packed and packed[-1] is None:

@@ -72,7 +72,9 @@ class Measurement(UnderWay[Run]):
         super().__init__(self._supervise, "measurement")
         self.epoch_ns = time.perf_counter_ns()
         """Where the workers' clock has its zero, on `time.perf_counter_ns`."""
-        self._state = Gathered(at_start(endpoint, workload, load), purses, limits)
+        self._state = Gathered(
+            at_start(endpoint, workload, load, limited=limits is not None), purses, limits
+        )
         self._state.sections = len(load.sections)
         self._progress = Progress(levels=len(load.levels))
         self._stop = threading.Event()

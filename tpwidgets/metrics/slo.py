@@ -27,6 +27,9 @@ MAX_ERROR_RATE = 0.01
 
 NAMES = {"ttft": "TTFT", "ttfo": "time to first output", "tpot": "TPOT", "e2e": "E2E latency"}
 _PATTERN = re.compile(rf"({'|'.join(NAMES)})_p(\d{{1,2}}(?:\.\d+)?)_ms")
+FAR = 0.6
+"""Latencies of at most this share of their limits are far below them."""
+
 _MOST = 99.9
 """The highest percentile that may be limited: beyond it none is ever sure."""
 
@@ -120,6 +123,8 @@ def assess(
 ) -> Row:
     """Judge a point: columns ``slo_attainment`` to ``limits_note`` of `metrics.points.COLUMNS`.
 
+    And ``limits_far``, for a search: all latencies are far below their limits.
+
     A limit on what no request has (TPOT, where each has one token) can't be judged: unless another
     one is broken, nobody knows whether all are kept.
 
@@ -141,7 +146,7 @@ def assess(
     verdicts = [_errors(limits, n_failed, ended)]
     if growing:
         verdicts.append(_Verdict(False, True, "a queue grows"))
-    unknown = []
+    unknown, far = [], True
     for name, p, ms in limits.latencies:
         values = ok[f"{name}_ms"]
         values = values[~np.isnan(values)]
@@ -149,6 +154,7 @@ def assess(
         if value is None:
             unknown.append(f"no request has a {NAMES[name]} to be judged by")
             continue
+        far &= value <= FAR * ms
         tested = kept_test(values, ms, p, at_once)
         said = f"{NAMES[name]} {_label(p)} is {_above(value, ms)}, above {ms:,g} ms"
         verdicts.append(_Verdict(value <= ms, (value <= ms) is tested, said))
@@ -164,6 +170,7 @@ def assess(
         "limits_hold": not broken if known else None,
         "limits_sure": sure if known else None,
         "limits_note": "; ".join([verdict.said for verdict in broken] or unknown),
+        "limits_far": far and not broken and not unknown,
     }
 
 

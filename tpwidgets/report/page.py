@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from ..cost.price import Price, untold, usd_per_1m_output, usd_per_1m_total
 from ..cost.table import cost_rows
 from ..errors import MeasurementError, SettingsError
 from ..metrics.largest import Largest
-from ..metrics.slo import NAMES
+from ..metrics.slo import NAMES, Limits
 from ..metrics.usable import usable
 from ..run import Run, escape
 from ..use_cases.kpi import KpiAnswer, answer_for
@@ -53,15 +54,16 @@ def report(
     prices = run.prices(price)
     kpi = None if use_case is None else answer_for(run, use_case, prices[0] if prices else None)
     case = kpi.use_case if kpi else None
+    own = run.limits
     if case and case.limits:  # the answer is about these, whatever the run was measured for
-        run = run.with_limits(case.limits)
+        run = run.with_limits({**(own.bounds if own is not None else {}), **case.limits})
     against = _break_even(run, prices, tokens_per_day)
     asked = question or _question(run, case)
     content = "".join(
         [
             _head(run, asked, kpi, prices),
             section("Key figures", _tiles(run, kpi, prices)),
-            section("Limits", *_limits(run)),
+            section("Limits", *_limits(run), _set_aside(own, run.limits)),
             section("Curves", *_curves(run)),
             section("Cost", *_cost(run, prices, against)),
             section("What was assumed", *basis.assumed(run, kpi, prices)),
@@ -108,10 +110,9 @@ def _unfinished(run: Run) -> str:
     """Say so where the page is about less than was asked for."""
     if run.state == "done":
         return ""
-    ended = [n for n in run.conditions.get("notes", []) if n.startswith("ended early")]
     how = "was stopped before its end" if run.state == "stopped" else "failed before its end"
     said = f"This measurement {how}; the figures are of what was measured until then."
-    return " ".join([said, *(f"It {note}." for note in ended)])
+    return " ".join([said, *(f"It {note}." for note in run.ended_early)])
 
 
 # --- key figures ----------------------------------------------------------------------------------
@@ -133,9 +134,11 @@ def _tile(figure: Figure) -> tuple[str, str, str]:
     """Return a use case's figure: its label, its value and its range (`basis.assumed`)."""
     written = {"ms": duration, "s": span, "USD": usd}.get(figure.unit, count)
     unit = figure.unit if written is count else ""
-    lo, hi = (None if end is None else written(end) for end in (figure.lo, figure.hi))
+    lo, hi = (None if end in (None, inf) else written(end) for end in (figure.lo, figure.hi))
     value = written(figure.value)
     between = "" if lo is None or lo == hi else f"range: {lo} to {hi}"
+    if figure.hi == inf:
+        between = f"range: {lo} or more"
     return f"{figure.label}{f', {unit}' if unit else ''}", value, between
 
 
@@ -210,6 +213,15 @@ def _limits(run: Run) -> list[str]:
         table(heads, rows, "figures verdicts") if rows else "",
         paragraph("?: so it was measured, but not beyond 95 % doubt" if doubt else "", "aside"),
     ]
+
+
+def _set_aside(own: Limits | None, limits: Limits | None) -> str:
+    """Say so where the run had limits of its own that the use case has otherwise."""
+    if own is None or limits is None or own.bounds.items() <= limits.bounds.items():
+        return ""
+    return paragraph(
+        f"The run's own limits ({own.text}) gave way to the use case's where these differ.", "aside"
+    )
 
 
 def _kept(row: Row) -> str:

@@ -181,16 +181,25 @@ def arrivals(
     raise SettingsError(f"arrivals must be constant, poisson, gamma or at-once, not {kind!r}.")
 
 
-def through_the_day(count: int, hourly: Sequence[float], *, seed: int = 0) -> Floats:
+def through_the_day(
+    count: int, hourly: Sequence[float], *, seed: int = 0, burstiness: float = 1.0
+) -> Floats:
     """Return when `count` requests arrive in a day, in s since midnight.
 
     Parameters
     ----------
     hourly : sequence of 24 floats
         How much comes in each hour, in any unit.
+    burstiness : float
+        As in `arrivals`.
     """
+    rng = np.random.default_rng(seed)
     shares = np.concatenate(([0.0], np.cumsum(hourly))) / np.sum(hourly)
-    drawn = np.sort(np.random.default_rng(seed).random(count))
+    if burstiness == 1:
+        drawn = np.sort(rng.random(count))
+    else:
+        gaps = np.cumsum(rng.gamma(burstiness, size=count + 1))
+        drawn = gaps[:-1] / gaps[-1]
     return np.interp(drawn, shares, 3600 * np.arange(len(shares)))
 
 
@@ -203,6 +212,8 @@ class Between:
     hi: float
 
     def __mul__(self, factor: float) -> "Between":
+        if not factor:  # of what has no end, too
+            return Between(0.0, 0.0, 0.0)
         return Between(self.value * factor, self.lo * factor, self.hi * factor)
 
     def rate_of(self, total: float) -> "Between":
@@ -282,7 +293,7 @@ def _highest_rate(curve: Curve, bounds: Bounds, burstiness: float, seed: int) ->
         return 0.0
     while high - low > PRECISE * high:
         rate = (low + high) / 2
-        due = _independent(rate, _enough(curve), burstiness, seed)
+        due = independent(rate, _enough(curve), burstiness, seed)
         keeps = simulate(curve, due, seed=seed).keeps(limits)
         low, high = (rate, high) if keeps else (low, rate)
         if high < trickle:
@@ -298,13 +309,14 @@ def _replicas(curve: Curve, rate: float, bounds: Bounds, burstiness: float, seed
     low, high = ceil(rate / float(curve.rates.max())) - 1, max(1, ceil(rate / each))
     while high - low > 1 and high <= MOST_REPLICAS:
         middle = (low + high) // 2
-        due = _independent(rate, _enough(curve, middle), burstiness, seed)
+        due = independent(rate, _enough(curve, middle), burstiness, seed)
         keeps = simulate(curve, due, replicas=middle, seed=seed).keeps(dict(bounds))
         low, high = (low, middle) if keeps else (middle, high)
     return high
 
 
-def _independent(rate: float, count: int, burstiness: float, seed: int) -> Floats:
+def independent(rate: float, count: int, burstiness: float, seed: int = 0) -> Floats:
+    """Return when `count` people arrive who don't know of each other, or in bursts (`arrivals`)."""
     kind = "poisson" if burstiness == 1 else "gamma"
     return arrivals(kind, rate, count, seed=seed, burstiness=burstiness)
 

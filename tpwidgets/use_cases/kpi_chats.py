@@ -8,7 +8,7 @@ import numpy as np
 
 from ..cost.price import Price
 from ..words import bound, count, duration, measured, percent, usd
-from .capacity import SEEDS, Between, arrivals, simulate, through_the_day
+from .capacity import SEEDS, Between, independent, simulate, through_the_day
 from .kpi_figures import (
     Figure,
     by_the_token,
@@ -33,17 +33,18 @@ DAY_PLAYED = 60_000
 def chats(run: "Run", case: UseCase, price: Price | None) -> tuple[list[str], list[Figure]]:
     """Answer how many chats at once, with how many replicas, and what a resolved ticket costs."""
     capacity, limits = capacity_of(run), case.limits
-    burstiness = case["burstiness"]
+    burstiness = case.get("burstiness", 1.0)
     highest = capacity.highest_rate(limits, burstiness)
     if not highest.value:
         return [_none_keeps(run, limits)], []
-    cycle_s = _cycle_s(capacity.middle, highest.value, case)
+    cycle_s = _cycle_s(capacity.middle, highest.value, case, burstiness)
     held = highest * cycle_s
     a_day = round(case["tickets_per_day"] * case["turns"])
     busiest = a_day * case["busiest_pct"] / 100 / 3600
     needed = capacity.replicas(busiest, limits, burstiness)
     replicas = ceil(needed.value) if needed else 1
-    days = [through_the_day(a_day, _hourly(case["busiest_pct"]), seed=seed) for seed in SEEDS]
+    hourly = _hourly(case["busiest_pct"])
+    days = [through_the_day(a_day, hourly, seed=seed, burstiness=burstiness) for seed in SEEDS]
     minutes = [int(np.bincount((day // 60).astype(np.intp)).max()) for day in days]
     rpm = float(np.median(minutes))
     figures = [
@@ -56,7 +57,7 @@ def chats(run: "Run", case: UseCase, price: Price | None) -> tuple[list[str], li
     if needed:
         figures.insert(4, Figure.of("replicas for the busiest hour", needed))
     if a_day / replicas <= DAY_PLAYED:
-        day = through_the_day(ceil(a_day / replicas), _hourly(case["busiest_pct"]))
+        day = through_the_day(ceil(a_day / replicas), hourly, burstiness=burstiness)
         ttft = capacity.percentile("ttft_p95_ms", day)
         figures.append(Figure.of("TTFT p95 over the day", ttft, "ms"))
     within = " and ".join(limit(*each) for each in limits.items())
@@ -92,9 +93,9 @@ def _takes(
     return said
 
 
-def _cycle_s(curve: Curve, rate: float, case: UseCase) -> float:
+def _cycle_s(curve: Curve, rate: float, case: UseCase, burstiness: float) -> float:
     """Return how long a question of a chat takes: waiting, reading along, typing the next one."""
-    outcome = simulate(curve, arrivals("poisson", rate, 2000))
+    outcome = simulate(curve, independent(rate, 2000, burstiness))
     ttft_s, e2e_s = outcome.ttft_ms.mean() / 1000, outcome.e2e_ms.mean() / 1000
     reading_s = 60 * case["answer_words"] / case["reading_wpm"]
     typing_s = 60 * case["question_words"] / case["typing_wpm"]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf
 from typing import TYPE_CHECKING
 
 from ..cost.price import Price, usd_per_1m_output
@@ -33,9 +33,7 @@ class Figure:
 
     @classmethod
     def of(cls, label: str, between: Between, unit: str = "") -> "Figure":
-        """Make one of a figure with its range; of one without an end only the value is told."""
-        if not isfinite(between.hi):
-            return cls(label, between.value, unit)
+        """Make one of a figure with its range, whose upper end may be infinite."""
         return cls(label, between.value, unit, between.lo, between.hi)
 
 

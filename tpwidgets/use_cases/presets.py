@@ -93,6 +93,10 @@ class UseCase:
         """
         return self._values()[name]
 
+    def get(self, name: str, default: float) -> float:
+        """Return an assumption's value; `default` where there is none of this name."""
+        return self._values().get(name, default)
+
     def __contains__(self, name: str) -> bool:
         return name in self._values()
 

@@ -69,6 +69,13 @@ class Latest(Generic[Wish]):
             try:
                 self._fulfil(wish)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is told
-                told = type(error), error, error.__traceback__, threading.current_thread()
-                threading.excepthook(threading.ExceptHookArgs(told))
-                self._failed(wish, error)
+                _tell(error)
+                try:
+                    self._failed(wish, error)
+                except Exception as another:  # noqa: BLE001 - nor does that stop later wishes
+                    _tell(another)
+
+
+def _tell(error: Exception) -> None:
+    told = type(error), error, error.__traceback__, threading.current_thread()
+    threading.excepthook(threading.ExceptHookArgs(told))

@@ -295,7 +295,7 @@ class PriceRow:
 
     def _typed(self, change: Any = None) -> None:
         if not self._setting:
-            if change is not None:
+            if change is not None and change["owner"] is not self.basis:
                 self._touched.add(change["owner"])
             self._show()
             self._changed()
