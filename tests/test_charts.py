@@ -135,6 +135,8 @@ def test_paper_says_how_many_requests_hollow_points_lack():
     assert f"{hollow} (p95 needs 200)." in said(point(16), point(4))
     assert f"{hollow} (p50 needs 20, p95 needs 200)." in said(point(16), point(1, **few))
     assert "Hollow" not in said(point(16))
+    wide = said(point(4, rate=4.0, output_tps=85.0, output_tps_lo=0.0, output_tps_hi=268.0))
+    assert "Hollow throughput and cost: the 95 % interval is wider than the value." in wide
     assert "Hollow" not in said(point(16), point(32, **few, client_limited=True)), "it is grey"
     vectors = point(4, ttft_p50_ms=None, ttft_p95_ms=None, items_per_s=160.0, **few)
     assert f"{hollow} (p95 needs 200)." in said(vectors | {"n": 40})

@@ -6,6 +6,7 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from virtual import steady_run
 
 from tpwidgets.cost.price import Price, estimate, usd_per_1m_output
 from tpwidgets.cost.table import cost_table
@@ -257,3 +258,16 @@ def test_import_stays_light():
     code = "import sys, tpwidgets.cost.price; print({'numpy', 'pandas'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_no_price_is_refused_as_one_of_several() -> None:
+    run = steady_run({4: 1.0}, 100, 20)
+    with pytest.raises(SettingsError, match=r"Price.listed\(…\) is None where no list"):
+        run.cost([Price.per_hour(2), None])
+
+
+def test_a_run_that_was_cut_short_says_so_in_its_answer() -> None:
+    run = steady_run({4: 1.0}, 100, 20)
+    said = "Stopped at the token limit of 3,000: 2,900 tokens spent; level 16 not begun"
+    run.conditions["notes"] = [said]
+    assert run.answer().endswith(f" {said}.")

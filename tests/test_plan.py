@@ -219,3 +219,14 @@ def test_an_open_loops_queue_that_grows_is_one_step_too_far():
     )
     alone = rates[2] | {"note": "not a steady state: 14.2 requests/s arrive, 10 are answered"}
     assert answer([alone]).startswith("No answer: at 14 requests/s, not a steady state: 14.2")
+
+
+def test_at_a_rate_as_much_comes_as_is_asked_for():
+    """That few bursty requests brought no more tokens/s at twice the rate is chance."""
+    noisy = [
+        level(4, 769, 100, rate=4.0, noise=0.6, n=20), level(8, 740, 110, rate=8.0, noise=0.3, n=20)
+    ]  # fmt: skip
+    assert answer(noisy) == (
+        "At 8 requests/s: 740 (518 to 962) tokens/s, TTFT p95 about 110 ms (n = 20); 8 requests/s "
+        "is the highest level measured."
+    )

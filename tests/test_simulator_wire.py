@@ -202,7 +202,7 @@ def test_discovery(client: Client, sim: Simulation) -> None:
     client.send("/health")
     assert client.json()[0] == 200
     client.send("/version")
-    assert client.json()[2] == {"version": "tpwidgets-simulator"}
+    assert client.json()[2] == {"version": "tpwidgets-simulator, 50 times as fast"}
 
 
 @pytest.mark.parametrize(

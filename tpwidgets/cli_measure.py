@@ -29,6 +29,8 @@ _MEASURED = (
     "spend_limit_usd", "token_limit", "ramp_s", "confirm",
 )  # fmt: skip
 """The options that are settings of `tpwidgets.measure` as they are."""
+_PIPED = 200
+"""So many characters has a line that goes to a file or another program."""
 _END = {"requests", "seconds", "precision", "ramp_s"}
 """What says when a level ends, as a whole."""
 
@@ -303,7 +305,8 @@ def _print(run: Run | Grid, case: UseCase | None, written: "Iterable[str]") -> N
         grid.add_column(head, justify="right")
     for row in rows:
         grid.add_row(*row)
-    console = Console()
+    # what is piped has room for whole figures
+    console = Console() if sys.stdout.isatty() else Console(width=_PIPED)
     console.print(grid)
     if isinstance(run, Grid):
         lines = [*grid_answers(run), *grid_conditions(run), *grid_notes(run)]

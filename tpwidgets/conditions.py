@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .workload.prompts import Workload
     from .workload.rates import OpenLoad
 
+SIMULATOR = "tpwidgets"
+"""What a simulated server calls itself."""
 _CLOSED = "closed loop"
 _WINDOWS = {
     "concurrency": "closed loop; opens when every user has been refilled once, closes before the "
@@ -78,12 +80,18 @@ def _prompts(workload: "Workload") -> str:
 def found(prepared: "Prepared") -> dict[str, Any]:
     """Return the conditions that probing found out; servers may quote a key in any of them."""
     mask = prepared.endpoint.mask()
+    server, version = prepared.base.server.name, mask(prepared.base.server.version)
+    label = prepared.endpoint.label
+    if server == SIMULATOR and not label.endswith("(simulated)"):  # somebody pasted its URL
+        _, _, speed = version.partition(", ")
+        label = f"{label} (simulated{f', {speed}' if speed else ''})"
     return {
+        "endpoint": label,
         "url": prepared.base.url,
         "model": mask(prepared.model),
         "protocol": prepared.protocol.name,
-        "server": mask(prepared.base.server.name),
-        "server_version": mask(prepared.base.server.version),
+        "server": mask(server),
+        "server_version": version,
         "context_tokens": prepared.base.context,
         "prompt_tokens_sent": prepared.workload.prompt_tokens,
         "output_tokens_sent": prepared.workload.output_tokens,

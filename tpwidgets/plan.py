@@ -28,6 +28,9 @@ Point = Mapping[str, object]
 MIN_GAIN = 0.10
 """Below this gain of output_tps per doubling of concurrency, more of it isn't worth its latency."""
 
+WIDE = 0.5
+"""An interval wider than this share of its value stands in the answer."""
+
 TTFT_FACTOR = 2.0
 """A step in which TTFT grows at least so much is one too far."""
 
@@ -169,7 +172,7 @@ def _step(here: Point, there: Point) -> tuple[list[str], bool]:
     ratio = (measured(there, rate) or 0.0) / (measured(here, rate) or 1.0)
     gain = ratio ** (1 / doublings) - 1
     proven = _apart(here, there, rate)
-    if gain < MIN_GAIN:
+    if gain < MIN_GAIN and here.get("rate") is None:  # at a rate as much comes as is asked for
         if not proven:
             stops.append("throughput doesn't rise measurably")
         elif gain < 0:
@@ -205,7 +208,7 @@ def _apart(a: Point, b: Point, name: str) -> bool:
 def _what_it_gives(point: Point, price: Price | None, within: str = "") -> str:
     latency, name = _latency(point)
     unit = "items/s" if is_whole(point) else "tokens/s"
-    parts = [f"{count(measured(point, throughput(point)))} {unit}"]
+    parts = [f"{_rate(point)} {unit}"]
     p95, p50 = (measured(point, f"{latency}_{p}_ms") for p in ("p95", "p50"))
     n = int(measured(point, "n") or 0)
     if p95 is not None and (point.get("ttft_p95_firm") or (latency == "e2e" and firm(n, 0.95))):
@@ -221,6 +224,14 @@ def _what_it_gives(point: Point, price: Price | None, within: str = "") -> str:
             tokens = "tokens" if whole else "output tokens"
             parts.append("free of charge" if cost == 0 else f"{usd(cost)} per 1M {tokens}")
     return f"At {at_level(point)}{within}: {', '.join(parts)}"
+
+
+def _rate(point: Point) -> str:
+    """Write throughput, with its interval where that is wide."""
+    name = throughput(point)
+    value, lo, hi = (measured(point, name + end) for end in ("", "_lo", "_hi"))
+    wide = value and lo is not None and hi is not None and hi - lo > WIDE * value
+    return count(value) + (f" ({count(lo)} to {count(hi)})" if wide else "")
 
 
 def _left_out(levels: list[Point]) -> list[str]:

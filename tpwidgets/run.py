@@ -59,6 +59,11 @@ class Run:
         return [operating_point(samples, w, limits=self.limits) for w in self.windows]
 
     @property
+    def cut_short(self) -> list[str]:
+        """Say that it ended at a limit on what it may spend; [] if it did not."""
+        return [n for n in self.conditions.get("notes", []) if n.startswith("Stopped at the ")]
+
+    @property
     def ended_early(self) -> list[str]:
         """Say why it ended before its end without having been stopped; [] if it did not."""
         return [n for n in self.conditions.get("notes", []) if n.startswith("ended early")]
@@ -188,8 +193,15 @@ class Run:
         """Return the prices given or, where there are none, the run's own."""
         if isinstance(given, Price):
             return [given]
+        given = list(given or ())
+        if not all(isinstance(price, Price) for price in given):
+            from .errors import SettingsError
+
+            raise SettingsError(
+                "A price is None, or no Price: Price.listed(…) is None where no list has the model."
+            )
         own = [self.price] if self.price is not None else []
-        return list(given or ()) or [*own, *self.compared]
+        return given or [*own, *self.compared]
 
     def _priced(self, prices: Price | Iterable[Price] | None) -> list[Price]:
         chosen = self.prices(prices)
@@ -206,7 +218,8 @@ class Run:
         """Say in one sentence where to operate and what lies beyond."""
         from .plan import answer
 
-        return answer(self.rows, price or self.price, self.limits)
+        said = [answer(self.rows, price or self.price, self.limits)]
+        return " ".join([*said, *(f"{note.rstrip('.')}." for note in self.cut_short)])
 
     def answer_for(self, use_case: "UseCase | str", price: Price | None = None) -> "KpiAnswer":
         """Say what the endpoint makes of a use case; see `tpwidgets.answer_for`.

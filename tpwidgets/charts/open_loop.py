@@ -2,7 +2,7 @@
 
 from .layers import GREY, ORANGE, TITLE_Y, Spec, calculate, chart_view
 from .lines import literal
-from .telling import TELL, number
+from .telling import NARROW, TELL, number
 
 COLUMNS = (
     "sent_rps", "queue_grows",
@@ -75,7 +75,8 @@ def rates_chart(height: int, *, x_labels: bool = True) -> Spec:
         v="datum.rps",
         lo="datum.rps_lo",
         hi="datum.rps_hi",
-        firm="true",
+        narrow=NARROW,
+        firm="datum.narrow",
         what="{v} + ' requests/s answered' + {interval}"
         f" + ', ' + {number('sent_rps')} + ' sent, ' + {number('rate')} + ' asked'",
     )

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from ..metrics.intervals import firm
-from ..words import PERCENTILES, are_open, are_whole, is_whole, level
+from ..words import PERCENTILES, are_open, are_whole, is_whole, level, measured, throughput
 from .fitted import NAME, SAID, fitted_layers, fitted_rows
 from .layers import (
     BLUE,
@@ -27,7 +27,7 @@ from .open_loop import COLUMNS as OPEN_LOOP
 from .open_loop import SCHEDULED, SCHEDULED_TOLD, rates_chart, scheduled_layers
 from .picture import as_altair, printed
 from .pricing import cost_curve, price_params, prices_told
-from .telling import hollow_told
+from .telling import NARROW, WIDE, hollow_told
 
 if TYPE_CHECKING:
     import altair as alt
@@ -189,6 +189,7 @@ def _explain(rows: Sequence[Row], law: "Scaling | None" = None) -> list[str]:
     marks = {
         "Bands and bars: 95 % intervals.": bool(steady),
         hollow_told(few): bool(few),
+        f"Hollow throughput and cost: {WIDE}.": any(map(_is_wide, steady)),
         "Diamond: still running.": any(row.get("provisional") for row in rows),
         "Grey square: limited by the client.": any(row.get("client_limited") for row in rows),
         "Cross: all requests failed.": any((row.get("error_rate") or 0) >= 1 for row in rows),
@@ -212,6 +213,15 @@ def _is_hollow(row: Row, percentile: str) -> bool:
     if is_whole(row):
         return not firm(row.get("n") or 0, PERCENTILES[percentile])
     return row.get(f"ttft_{percentile}_firm") is False
+
+
+def _is_wide(row: Row) -> bool:
+    """Tell whether throughput is hollow for its interval, as `NARROW` has it."""
+    odd = row.get("provisional") or row.get("client_limited") or (row.get("error_rate") or 0) >= 1
+    value, lo, hi = (measured(row, throughput(row) + end) for end in ("", "_lo", "_hi"))
+    if odd or row.get("limits_hold") is False or None in (value, lo, hi):
+        return False
+    return bool(hi - lo > value)  # type: ignore[operator]
 
 
 def _ttft(height: int, width: int | None = None) -> Spec:
@@ -260,7 +270,8 @@ def _system_tps(height: int) -> Spec:
         v="whole ? datum.items_per_s : datum.output_tps",
         lo="whole ? datum.items_per_s_lo : datum.output_tps_lo",
         hi="whole ? datum.items_per_s_hi : datum.output_tps_hi",
-        firm="true",
+        narrow=NARROW,
+        firm="datum.narrow",
         what="{v} + (whole ? ' items/s' : ' tokens/s, whole system') + {interval}",
     )
     title = {"expr": "whole ? 'items/s, whole system' : 'tokens/s, whole system'"}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..cost.price import exact_usd
 from ..words import percent
 from .layers import BLUE, ORANGE, Spec, calculate, chart_view
+from .telling import NARROW
 
 if TYPE_CHECKING:
     from ..cost.price import Price
@@ -194,7 +195,7 @@ def cost_curve(height: int, prices: "list[dict[str, Any]] | None" = None) -> Spe
     said = f"(length(prices) > 1 && !datum.own_cost ? ', ' + {_P}label : '')"
     fields = calculate(
         series=f"'' + {_P}at",
-        v=USD, lo=USD_LO, hi=USD_HI, firm="true",
+        v=USD, lo=USD_LO, hi=USD_HI, narrow=NARROW, firm="datum.narrow",
         what=f"'$' + {{v}} + ' per ' + {UNIT} + {{interval}} + {said}",
     )  # fmt: skip
     legend = None

@@ -49,6 +49,14 @@ def state_index(firm: str) -> str:
     )
 
 
+NARROW = (
+    "!(isValid(datum.lo) || isValid(datum.hi))"
+    " || (isValid(datum.lo) && isValid(datum.hi) && datum.hi - datum.lo <= datum.v)"
+)
+"""A Vega expression: whether the interval of a rate or a cost is no wider than that itself."""
+WIDE = "the 95 % interval is wider than the value"
+"""What one lacks that is not."""
+
 ENOUGH = {label: round(10 / (1 - p)) for label, p in PERCENTILES.items()}
 """Each percentile → how many requests it needs to be firm (`metrics.intervals.firm`)."""
 
@@ -63,6 +71,7 @@ def state_told(percentile: str = "(datum.series || 'p50')") -> str:
     """
     firm_from = ", ".join(f"{label}: {n}" for label, n in ENOUGH.items())
     enough = f"({{{firm_from}}})[{percentile}] + ' needed for ' + {percentile}"
+    enough = f"(datum.narrow === false ? '{WIDE}' : {enough})"
     few = f"datum.state === 1 ? ' (n = ' + {number('n')} + ', ' + {enough} + ')' : ''"
     return f"{pick('name')} + ({few}) + (datum.note ? '; ' + datum.note : '')"
 

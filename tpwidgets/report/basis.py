@@ -124,7 +124,7 @@ def data_handling(run: "Run") -> list[str]:
 
 
 def _where(label: str, host: str, scheme: str) -> str:
-    if label.endswith("(simulated)"):
+    if "(simulated" in label:
         return "The endpoint was simulated on the measuring machine: nothing left it."
     whose = "is in one's own network" if is_near(host) else "is outside of one's own network"
     how = {"https": ", reached encrypted (https)", "http": ", reached unencrypted (http)"}

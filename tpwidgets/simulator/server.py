@@ -59,6 +59,7 @@ class App:
         api_key: str | None = None,
     ) -> None:
         self.profile = profile
+        self._speed = speed
         self._clock = RealTime(Engine(profile, seed), speed)
         self.connections: set[Connection] = set()
         self._limiter = profile.rate_limit and RateLimiter(profile.rate_limit, speed)
@@ -119,7 +120,8 @@ class App:
         connection.respond(200, {})
 
     def _version(self, connection: Connection, *_: object) -> None:
-        connection.respond(200, {"version": "tpwidgets-simulator"})
+        times = "" if self._speed == 1 else f", {self._speed:g} times as fast"
+        connection.respond(200, {"version": f"tpwidgets-simulator{times}"})
 
     def _models(self, connection: Connection, *_: object) -> None:
         model = {

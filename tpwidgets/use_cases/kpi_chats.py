@@ -1,6 +1,7 @@
 """The answer where many are served at once: how many, with what, at what cost."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import ceil, inf
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from ..words import bound, count, duration, measured, percent, usd
 from .capacity import SEEDS, Between, independent, simulate, through_the_day
 from .kpi_figures import (
     Figure,
+    beyond,
     by_the_token,
     capacity_of,
     limit,
@@ -26,6 +28,9 @@ from .service import Curve
 if TYPE_CHECKING:
     from ..run import Run
 
+CEILING = 0.8
+"""Limits are no limit to a replica that may be given this share of all that it was seen to do."""
+
 DAY_PLAYED = 60_000
 """A day of more requests per replica than this is not played through."""
 
@@ -37,6 +42,10 @@ def chats(run: "Run", case: UseCase, price: Price | None) -> tuple[list[str], li
     highest = capacity.highest_rate(limits, burstiness)
     if not highest.value:
         return [_none_keeps(run, limits)], []
+    # where not the limits end it but what was measured, there may be more
+    ceiling = capacity.middle.rising and highest.value > CEILING * capacity.middle.rates.max()
+    if ceiling:
+        highest = replace(highest, hi=inf)
     cycle_s = _cycle_s(capacity.middle, highest.value, case, burstiness)
     held = highest * cycle_s
     a_day = round(case["tickets_per_day"] * case["turns"])
@@ -68,6 +77,8 @@ def chats(run: "Run", case: UseCase, price: Price | None) -> tuple[list[str], li
         f"the busiest hour of {load} has {count(busiest * cycle_s)} at once"
         + _takes(needed, replicas, price, rpm * (case.prompt_tokens + case.output_tokens), rpm),
     ]
+    if ceiling:
+        said[0] += f" ({beyond(round(capacity.middle.in_flight[-1]))})"
     if price is not None:
         cost = _ticket_usd(run, price, case, needed or Between(1, 1, 1), a_day)
         if cost is not None:

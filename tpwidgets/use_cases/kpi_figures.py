@@ -103,6 +103,11 @@ def with_interval(between: Between, written: Callable[[float], str]) -> str:
     return value if lo == hi else f"{value} ({lo} to {hi})"
 
 
+def beyond(most: int) -> str:
+    """Say that more than was measured may do more."""
+    return f"{most} at once is the most measured, and throughput may rise beyond"
+
+
 def span(seconds: float) -> str:
     """Write a time given in seconds, however long: ``41 s``, ``3.2 h``, ``1.7 days``."""
     for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):

@@ -8,6 +8,7 @@ from ..words import count, usd
 from .capacity import Between, Capacity, job_s
 from .kpi_figures import (
     Figure,
+    beyond,
     by_the_token,
     capacity_of,
     clock,
@@ -49,6 +50,8 @@ def job(run: "Run", case: UseCase, price: Price | None) -> tuple[list[str], list
         pace = volume / took_s.value
     figures += rate_limit(case, 60 * pace)
     said.append(f"{with_interval(hour, count)} an hour")
+    if capacity.middle.rising and volume > at_once:
+        said[-1] += f" ({beyond(at_once)})"
     if price is not None:
         cost = _job_usd(run, price, volume, took_s, at_once)
         if cost is not None:

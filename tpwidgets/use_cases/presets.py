@@ -142,8 +142,8 @@ class UseCase:
             "shared_prefix_tokens": self.shared_prefix_tokens,
             "timeout_s": self.timeout_s,
         }
-        if self.wants == JOB:  # how much comes is asked: it doesn't wait until TTFT is steady
-            settings |= {"seconds": Load.MAX_SECONDS, "precision": PRECISION}
+        # other loads are foretold from what requests take: none waits until users are in step
+        settings |= {"seconds": Load.MAX_SECONDS, "precision": PRECISION}
         return settings | ({"limits": self.limits} if self.limits else {})
 
     def with_assumptions(self, **changes: float) -> "UseCase":

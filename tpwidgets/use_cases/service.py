@@ -88,6 +88,12 @@ class Curve:
         return max(1, round(self.in_flight[int(changing[-1]) + 1 if changing.size else 0]))
 
     @property
+    def rising(self) -> bool:
+        """Whether throughput may rise beyond the highest n measured, as far as is known."""
+        rates = self.rates
+        return len(rates) == 1 or bool(rates[-1] > (1 + FLAT) * rates[:-1].max())
+
+    @property
     def best(self) -> int:
         """The lowest measured n at which throughput is, but for 3 %, the highest."""
         rates = self.rates
