@@ -59,8 +59,8 @@ def test_contracts_are_done_by_the_morning_or_take_more_replicas():
     answer = tp.answer_for(run, twice, tp.Price.per_hour(9))
     assert answer.text.startswith(
         "2,400 contracts, begun at 20:00, are done at 11:20, after 07:00, with 1 replica; "
-        "with 2 they are done at 03:40, before 07:00; 157 an hour (10 at once is the most measured, "
-        "and throughput may rise beyond); $138 in all"
+        "with 2 they are done at 03:40, before 07:00; 157 an hour (10 at once is the most "
+        "measured, and throughput may rise beyond); $138 in all"
     )
     assert figures(answer)["replicas to be done in time"] == 2
     # 2,400 in 11 hours are 3.64 a minute; one endpoint is busy with them for 15 h 20 min
