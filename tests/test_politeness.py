@@ -54,8 +54,8 @@ def test_ones_own_network_is_not_asked_for(host: str, near: bool) -> None:
 @pytest.mark.parametrize(
     ("load", "how", "requests"),
     [
-        # 50 tokens a second each: a request of 100 takes two, and a window is open for five
-        (Load((4, 64)), "about", 4 + 10 + 64 + 160),
+        # 50 tokens a second each: a request of 100 takes two, and a window is open for ten
+        (Load((4, 64)), "about", 4 + 20 + 64 + 320),
         (Load((1,)), "at least", 1 + 6),
         (Load((4,), requests=100), "at least", 104),
         (Load((4,), requests=100, seconds=9.0), "up to", 104),
@@ -74,8 +74,8 @@ def test_what_will_be_sent_is_reckoned(load: Load, how: str, requests: int) -> N
     ("protocol", "output_tokens", "load", "how", "requests"),
     [
         (None, 1000, Load((8,)), "at least", 8 + 16),
-        (None, 1, Load((8,)), "about", 8 + 400),
-        ("embeddings", 1000, Load((8,)), "about", 8 + 400),
+        (None, 1, Load((8,)), "about", 8 + 800),
+        ("embeddings", 1000, Load((8,)), "about", 8 + 800),
         ("embeddings", 1000, Load((8,), seconds=60.0), "about", 8 + 4800),
         ("embeddings", 1000, Load((8,), requests=20), "at least", 8 + 20),
         (None, 1000, Load((1,), seconds=1.0), "about", 1),
@@ -95,7 +95,7 @@ def test_the_protocol_that_a_url_names_is_reckoned_with() -> None:
         Endpoint("https://api.example.com/v1/embeddings"),
         Endpoint("https://api.example.com/v1", protocol="embeddings"),
     ):
-        with pytest.raises(NotConfirmed, match=r"^This sends about 1\.63 M tokens"):
+        with pytest.raises(NotConfirmed, match=r"^This sends about 3\.23 M tokens"):
             ask_first(endpoint, asked, load)
         ask_first(endpoint, asked, load, token_limit=1_000_000)  # it ends at so many
 

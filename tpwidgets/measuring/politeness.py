@@ -46,8 +46,8 @@ class Outlook:
     how : str
         ``about`` where time decides how many requests there are, for which an answer is taken to
         come at 50 tokens/s and to take 0.1 s or more (vectors: 0.1 s): at levels of some seconds,
-        in a ramp, and where a level that ends once its figures are precise enough sees more
-        requests than it needs in the seconds that it stays open in any case. ``at least`` where
+        in a ramp, and where a level that ends once its figures are precise enough may see more
+        requests than it needs in the seconds that it stays open for them. ``at least`` where
         these are what it needs however fast the server is (no upper bound is known: it may go on
         for longer), and ``up to`` where it ends at a number of requests or, if that is earlier, of
         seconds, or at its token limit.
@@ -67,7 +67,7 @@ class Outlook:
         """Reckon what these settings will send; the protocol tells whether tokens come back."""
         streamed = protocol is None or PROTOCOLS[protocol].streamed
         e2e_s = max(_BRISK_S, workload.output_tokens / _USER_TPS) if streamed else _BRISK_S
-        open_s = Load.MIN_SECONDS if load.seconds is None else load.seconds
+        open_s = Load.MAX_SECONDS if load.seconds is None else load.seconds
         requests, by_time = 0, load.seconds is not None or load.ramp_s is not None
         levels = load.levels
         at_once = [math.ceil(load.in_flight(level, e2e_s)) for level in levels]
