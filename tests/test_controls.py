@@ -188,9 +188,64 @@ def test_a_use_case_sets_all_that_it_asks_for(controls: Controls, case: UseCase)
         field = box(controls, assumption.name.replace("_", "-"))
         assert field.value == assumption.value
         assert field.tooltip == assumption.source
+
+
+SET_BEFORE: list[dict[str, Any]] = [
+    {},
+    {"rate": (2, 4.5), "arrivals": "gamma", "burstiness": 0.2, "shared_prefix_tokens": 7},
+    {"concurrency": "1-8", "ramp_s": 30, "batch": 3, "timeout_s": 5},
+    {"concurrency": "auto-32", "seconds": 3},
+    {"prompt_tokens": "64, 128", "output_tokens": 99},
+    {"requests": 10, "limits": {"ttft_p99_ms": 500, "e2e_p50_ms": 8000, "error_rate": 0.05}},
+]
+
+
+@pytest.mark.parametrize("given", SET_BEFORE, ids=str)
+def test_without_a_use_case_all_is_as_it_was_before(given: dict[str, Any]) -> None:
+    controls = Controls("http://127.0.0.1:9/v1", given)
+    before = controls.settings()
+    told: list[Any] = []
+    controls.slo.changed(told.append)
+    for name in USE_CASES:
+        box(controls, "use-case").value = name
+    box(controls, "use-case").value = "support-chatbot"
+    box(controls, "question-words").value = 400
+    box(controls, "ttft-p95-ms").value = 700
+    assert controls.settings() != before
     box(controls, "use-case").value = ""
-    assert controls.settings() == said
+    assert controls.settings() == before
     assert not box(controls, "assumptions").children
+    box(controls, "use-case").value = "prototyping"
+    told.clear()
+    box(controls, "use-case").value = ""
+    assert controls.settings() == before
+    assert len(told) <= 1
+
+
+@pytest.mark.parametrize("case", USE_CASES.values(), ids=USE_CASES)
+def test_a_use_case_given_in_code_can_be_left_too(case: UseCase) -> None:
+    given = {"output_tokens": 33, "limits": {"ttft_p95_ms": 800}}
+    without = Controls("http://127.0.0.1:9/v1", given).settings()
+    controls = Controls("http://127.0.0.1:9/v1", given, case)
+    assert controls.settings()["prompt_tokens"] == case.prompt_tokens
+    box(controls, "use-case").value = ""
+    assert controls.settings() == without
+
+
+def test_what_was_changed_by_hand_outlives_the_use_case(controls: Controls) -> None:
+    box(controls, "use-case").value = "campaign-variants"
+    assert controls.settings()["precision"] == 0.1
+    box(controls, "use-case").value = "support-chatbot"
+    assert "shared_prefix_tokens" in controls.settings()
+    box(controls, "output-tokens").box.value = "77"
+    box(controls, "limit-ttft").value = 444  # the use case's assumption follows
+    box(controls, "timeout").value = 12
+    box(controls, "question-words").value = 300  # sets the prompt, and nothing else
+    box(controls, "use-case").value = ""
+    said = controls.settings()
+    assert (said["prompt_tokens"], said["output_tokens"], said["timeout_s"]) == (256, 77, 12)
+    assert said["limits"] == {"ttft_p95_ms": 444}
+    assert not {"shared_prefix_tokens", "precision", "seconds"} & said.keys()
 
 
 def test_an_assumption_that_was_changed_says_so(controls: Controls) -> None:

@@ -35,11 +35,9 @@ class Controls(w.VBox):
         self, target: str | Endpoint, given: dict[str, Any], case: UseCase | None = None
     ) -> None:
         self._listeners: list[Callable[[Any], None]] = []
-        usual = _GIVEN | (_asked(case) if case is not None else {})
-        if given.get("rate") is not None:
-            del usual["concurrency"]
+        in_code = given.keys() | ({"concurrency"} if given.get("rate") is not None else set())
         self._own_end = not given.keys().isdisjoint({*_END, "ramp_s"})
-        given = usual | (_END if self._own_end else {}) | given
+        given = {name: said for name, said in _GIVEN.items() if name not in in_code} | given
         self.use_case = UseCaseFields(case)
         self.loads = LoadFields(given)
         self.slo = SloFields(given)
@@ -57,6 +55,11 @@ class Controls(w.VBox):
         self.output = LengthField(
             "Output", "tp-output-tokens", given["output_tokens"], "Output length asked for"
         )
+        self._before = self._stands()
+        self._by_case: dict[Any, Any] = {}
+        if case is not None:
+            asked = {n: said for n, said in self._asked(case).items() if n not in in_code}
+            self._take(asked | {"ramp_s": given.get("ramp_s")})
         Plan.of(self._said())
         own = "price" in given
         self.price = PriceFields(given["price"] if own else None)
@@ -204,31 +207,59 @@ class Controls(w.VBox):
     # -- the use case --------------------------------------------------------------------------
 
     def _take(self, given: Mapping[str, Any]) -> None:
-        """Set the fields to those keywords of `tp.measure` that are given."""
+        """Set the fields to a use case's keywords of `tp.measure`; note what that changed."""
+        before = self._stands()
         for name, field in (("prompt_tokens", self.prompt), ("output_tokens", self.output)):
             if name in given:
                 field.value = given[name]
         for group in self.groups:
             group.take(given)
+        stands = self._stands()
+        self._by_case |= {
+            key: stands.get(key) for key in before | stands if stands.get(key) != before.get(key)
+        }
 
     def _case_changed(self, former: UseCase | None, case: UseCase | None) -> None:
         """Set what a use case asks for or, of the same with another assumption, what is new."""
         if case is None:
+            self._put_back()
             return
-        asked = _asked(case)
-        if self._own_end:  # said in code, and no use case's
-            asked = {name: value for name, value in asked.items() if name not in _END}
+        if former is None:
+            self._before, self._by_case = self._stands(), {}
+        asked = self._asked(case)
         if former is not None and former.name == case.name:
-            before = _asked(former)
+            before = self._asked(former)
             asked = {name: value for name, value in asked.items() if value != before[name]}
             limits = dict(case.limits.items() - former.limits.items())
             asked["limits"] = self.slo.value | limits  # all others stay
         self._take(asked)
 
+    def _asked(self, case: UseCase) -> dict[str, Any]:
+        """Return all that a use case sets, as keywords for `tp.measure`."""
+        asked = {"batch": 1, "limits": {}, **_END, **case.settings()}
+        # what is said in code of a level's end is no use case's
+        left_out = _END if self._own_end else {}
+        return {name: value for name, value in asked.items() if name not in left_out}
+
+    def _stands(self) -> dict[Any, Any]:
+        """Return what stands in each field that a use case can set, and each limit by its name."""
+        fields = [each for group in self.groups for each in group.taken]
+        return {
+            field: field.value for field in (self.prompt, self.output, *fields)
+        } | self.slo.value
+
+    def _put_back(self) -> None:
+        """Set what stood there before the use case, but where it was changed by hand since."""
+        stands = self._stands()
+        back = {
+            key: self._before.get(key)
+            for key, value in self._by_case.items()
+            if stands.get(key) == value
+        }
+        limits = self.slo.value | {key: back.pop(key) for key in [*back] if isinstance(key, str)}
+        for field, value in back.items():
+            field.value = value
+        self.slo.take({"limits": {name: ms for name, ms in limits.items() if ms is not None}})
+
     def _say(self, text: str) -> None:
         self.where.say(text)
-
-
-def _asked(case: UseCase) -> dict[str, Any]:
-    """Return all that a use case sets, as keywords for `tp.measure`."""
-    return {"batch": 1, "limits": {}, **_END, **case.settings()}

@@ -19,6 +19,8 @@ class Group(w.Box):
 
     def __init__(self, children: Sequence[w.Widget], names: Mapping[str, w.DOMWidget]) -> None:
         super().__init__(children)
+        self.taken: list[Any] = []
+        """The fields that `take` sets, each with a `value`; not limits, which have names."""
         for name, field in names.items():
             field.add_class(f"tp-{name}")
         self.add_class("tp-row")

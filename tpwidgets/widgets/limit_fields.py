@@ -71,6 +71,7 @@ class LimitFields(Group):
                 "token-limit": self.tokens,
             },
         )  # fmt: skip
+        self.taken = [*self._ends, self.timeout_s]
         for box in self._ends:
             box.observe(self._tell_end, "value")
         self._tell_end()

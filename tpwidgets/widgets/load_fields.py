@@ -86,6 +86,7 @@ class LoadFields(Group):
                 "arrivals": self._arrivals, "burstiness": self._burstiness,
             },
         )  # fmt: skip
+        self.taken = [self._axis, *self._levels.values(), self._walk]
         for menu in (self._axis, self._arrivals, self._walk):
             menu.observe(self._show, "value")
         self._show()
@@ -108,12 +109,12 @@ class LoadFields(Group):
         return bool(self._walk.value == "ramp")
 
     def take(self, given: Mapping[str, Any]) -> None:
-        """Set the levels, if they are given, and the loop that they are of; they are walked so."""
+        """Set the levels, if they are given, the loop that they are of, and how they are walked."""
         for axis, field in self._levels.items():
             if axis in given:
                 field.value = _written(given[axis], load_from({axis: given[axis]}))
                 self._axis.value = axis
-                self._walk.value = "levels"
+                self._walk.value = "ramp" if given.get("ramp_s") else "levels"
 
     def changed(self, callback: Callable[[Any], None]) -> None:
         """Call back when something changed."""

@@ -86,6 +86,8 @@ class RequestFields(Group):
             },
         )  # fmt: skip
 
+        self.taken = [self._batch, self._shared]
+
     @property
     def protocol(self) -> str | None:
         """The protocol that is set; None: it is found out."""
