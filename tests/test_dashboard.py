@@ -21,7 +21,7 @@ from tpwidgets.measuring.meter import Live
 from tpwidgets.run import Run
 from tpwidgets.samples import Sample
 from tpwidgets.use_cases.presets import USE_CASES
-from tpwidgets.widgets import use_case_fields
+from tpwidgets.widgets import cells, use_case_fields
 from tpwidgets.widgets.closing import inside
 from tpwidgets.widgets.fitted import FittedCurve
 from tpwidgets.widgets.pace import Latest
@@ -212,6 +212,65 @@ def test_a_limit_judges_the_last_run_at_once(explorer: tp.Explorer) -> None:
     assert explorer.run.limits.bounds["e2e_p95_ms"] == 8000
     box(explorer, "limit-e2e").value = 0
     assert explorer.run.limits is None
+
+
+def test_earlier_runs_are_forgotten_by_a_button(
+    explorer: tp.Explorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    button = box(explorer, "forget")
+    assert button.disabled
+    another = steady_run({1: 6.58}, 8, 4)
+    another.conditions["endpoint"] = "there"
+    explorer._keep(SimpleNamespace(ended=[another]))
+    explorer._ended("done", "", bad=False)
+    explorer._show_last()
+    drawn = explorer.board._rows
+    assert not button.disabled
+    assert len(drawn.packed) == 3
+    monkeypatch.setattr(explorer, "_start", lambda: None)
+    explorer.measure()
+    assert button.disabled
+    button.click()  # it was pressed just before
+    assert len(explorer.runs) == 2
+    explorer.stop()
+    assert not button.disabled
+    button.click()
+    assert explorer.runs == [another]
+    assert len(drawn.packed) == 1
+    assert button.disabled
+
+
+def test_a_page_that_was_loaded_anew_is_told_that_its_plain_output_is_older(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Result, "_draw", lambda *_: None)
+    session: list[str | None] = ["a page"]
+    monkeypatch.setattr(cells, "page", lambda: session[0])
+    explorer = tp.Explorer("http://127.0.0.1:9/v1", concurrency=1)
+    note, run = box(explorer, "stale"), steady_run({1: 6.58}, 8, 4)
+
+    def appears(page: str | None) -> None:
+        session[0] = page
+        explorer.board._answer(explorer.board, {"type": "ready"}, [])
+        explorer._result.show(run)
+
+    appears("a page")
+    assert note.value == ""
+    appears("a page")  # a second view, or one that has missed something
+    appears(None)
+    assert note.value == ""
+    session[0] = "the page loaded anew"
+    explorer.board._answer(explorer.board, {"type": "ready"}, [])
+    assert note.value == "", "what is there is still the last result"
+    explorer._result.show(run)
+    assert "Run this cell again" in note.value
+    appears("a page")
+    assert "Run this cell again" in note.value
+    explorer._result.place()
+    assert note.value == ""
+    appears("the page loaded anew")
+    assert note.value == ""
+    explorer.close()
 
 
 def test_a_use_case_is_answered_once_there_is_a_run(explorer: tp.Explorer) -> None:

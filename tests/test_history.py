@@ -44,6 +44,21 @@ def test_names_stay_when_old_runs_go_and_when_another_dashboard_takes_over() -> 
     assert heir.rows("here", None)[0]["run"].startswith("run 3:")
 
 
+def test_what_is_forgotten_is_drawn_no_more_and_the_last_run_keeps_its_name() -> None:
+    history, runs = History(), [run(), run(), run()]
+    for each in runs:
+        history.keep(each)
+    assert len(history.rows("here", runs[-1])) == 3
+    history.forget()
+    assert history.runs == runs[2:]
+    assert [row["run"] for row in history.rows("here", runs[-1])] == ["run 3: here, 8 → 2 tok"]
+    history.keep(runs[0])  # as a sweep does that tells of its runs again
+    assert history.runs == runs[2:]
+    assert history.next_name == "run 4"
+    history.forget()
+    assert history.runs == runs[2:]
+
+
 def test_a_run_of_another_endpoint_keeps_its_own_price() -> None:
     price = Price.per_hour(10)
     history, there, here = History(), run("there", price), run("here", Price.per_token(20))

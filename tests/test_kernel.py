@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from jupyter_client.blocking.client import BlockingKernelClient
 from jupyter_client.manager import KernelManager
+from jupyter_client.session import Session
 
 import tpwidgets as tp
 
@@ -175,6 +176,35 @@ def test_awaiting_and_starting_in_cells(kernel: Kernel) -> None:
         ).strip()
         == "done [1, 2]"
     )
+
+
+def test_a_page_that_is_loaded_anew_is_known_by_its_messages(kernel: Kernel) -> None:
+    comm = kernel.run(
+        "import tpwidgets as tp\n"
+        "explorer = tp.Explorer('http://127.0.0.1:9/v1', concurrency=1)\n"
+        "explorer._result._latest.wish = lambda run: None\n"
+        "display(explorer)\n"
+        "print(explorer.board.comm.comm_id)"
+    ).split()[-1]
+
+    def told(client: BlockingKernelClient) -> str:
+        """Return what is said of a result once a view has appeared in that client's page."""
+        ready = {"comm_id": comm, "data": {"method": "custom", "content": {"type": "ready"}}}
+        client.shell_channel.send(client.session.msg("comm_msg", ready))
+        client.kernel_info(reply=True, timeout=WAIT)  # by then it was heard
+        return kernel.run("explorer._result.show(None); print(explorer._result.note.value)")
+
+    assert told(kernel.client) == told(kernel.client) == "\n"
+    anew = kernel.manager.blocking_client()
+    # a client has its manager's session; that of a page is its own
+    anew.session = Session(key=kernel.client.session.key)
+    anew.start_channels()
+    anew.wait_for_ready(timeout=WAIT)
+    assert "Run this cell again" in told(anew)
+    assert "Run this cell again" in told(kernel.client)
+    anew.stop_channels()
+    kernel.run("display(explorer)")
+    assert told(kernel.client) == "\n"
 
 
 def test_run_sync_without_a_loop() -> None:

@@ -72,6 +72,7 @@ class Board(anywidget.AnyWidget):
         self._rows, self._series, self._number = Rows(), Series(), 0
         self._copying: dict[int, Callable[[bool], None]] = {}
         self._copies = count()
+        self._watching: list[Callable[[], None]] = []
         self._esm, self._css = esm, css
         kwargs.setdefault("layout", {"width": "100%"})
         super().__init__(_charts=board_charts(), **kwargs)
@@ -113,10 +114,16 @@ class Board(anywidget.AnyWidget):
             self._copying[number] = done
         self.send({"type": "copy", "id": number, "text": text})
 
+    def viewed(self, callback: Callable[[], None]) -> None:
+        """Call back when a view asks for all: a new one, or one that has missed something."""
+        self._watching.append(callback)
+
     def _answer(self, _: Any, content: dict[str, Any], __: Any) -> None:
         if content.get("type") == "ready":
             with self._lock:
                 self.send({"type": "everything", **self._everything})
+            for callback in self._watching:
+                callback()
         elif content.get("type") == "copied":
             done = self._copying.pop(content.get("id", -1), None)
             if done is not None:

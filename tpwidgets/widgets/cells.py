@@ -1,4 +1,4 @@
-"""Which dashboards each notebook cell shows: run again, a cell goes on where it was."""
+"""What a kernel is asked by: which cell shows a dashboard, and which page a message is from."""
 
 import sys
 from typing import Any, TypeVar
@@ -10,7 +10,9 @@ _SHOWN: dict[str, list[tuple[Any, str | None]]] = {}
 
 def take_turn(dashboard: _D) -> _D | None:
     """Note that the cell under way shows a dashboard; return one that it showed before, if any."""
-    cell, execution = _under_way()
+    asked = _asked()
+    cell = asked.get("metadata", {}).get("cellId")
+    execution = asked.get("header", {}).get("msg_id")
     if cell is None:
         return None
     shown = _SHOWN[cell] = [turn for turn in _SHOWN.get(cell, []) if turn[0] is not dashboard]
@@ -22,12 +24,22 @@ def take_turn(dashboard: _D) -> _D | None:
     return None if former is None else former[0]
 
 
-def _under_way() -> tuple[str | None, str | None]:
-    """Return the ids of the notebook cell that is being run and of this execution of it."""
+def page() -> str | None:
+    """Return which client the message under way is from, if that is known.
+
+    A page that is loaded anew is another, and so is a notebook that is opened again; a second view
+    of an output in the same page isn't.
+    """
+    session: str | None = _asked().get("header", {}).get("session")
+    return session
+
+
+def _asked() -> dict[str, Any]:
+    """Return the message that the kernel is at: a cell that is being run, or one of a widget's."""
     ipython = sys.modules.get("IPython")
     shell: Any = ipython.get_ipython() if ipython is not None else None
     kernel = getattr(shell, "kernel", None)
     if kernel is None:
-        return None, None
+        return {}
     parent: dict[str, Any] = kernel.get_parent("shell") or {}
-    return parent.get("metadata", {}).get("cellId"), parent.get("header", {}).get("msg_id")
+    return parent

@@ -92,7 +92,7 @@ class Explorer(w.VBox):
         self._map = SweepView(self._result.show)
         self._takeaway = Takeaway(
             self.controls, self.board, lambda: self._history.counted(self.run),
-            lambda: self.grid if self._varied else None,
+            lambda: self.grid if self._varied else None, self._forget,
         )  # fmt: skip
         self._bar = Bar(self._pressed, self.stop)
         self._consent = Consent(self._bar.question, given=bool(settings.get("confirm")))
@@ -100,6 +100,7 @@ class Explorer(w.VBox):
         for name in ("tiles", "answer", "conditions"):
             getattr(self, f"_{name}").add_class(f"tp-{name}")
         self.board.add_class("tp-chart")
+        self.board.viewed(self._result.viewed)
         self.controls.price.link(self.board)
         self.controls.price.changed(self._price_changed)
         self.controls.changed(self._settings_changed)
@@ -110,7 +111,7 @@ class Explorer(w.VBox):
             [
                 w.HTML(texts.STYLE), self.controls, self._bar, self._tiles, self.board,
                 self._fitted, self._map, self._answer, self._cost, self._kpi, self._conditions,
-                self._machine, self._takeaway,
+                self._machine, self._takeaway, self._result.note,
             ]
         )  # fmt: skip
         self.layout = w.Layout(width="100%")
@@ -197,6 +198,7 @@ class Explorer(w.VBox):
                 return False
             self._starting = True
             self._bar.busy(busy=True)
+            self._takeaway.offer(0)
             self._bar.question.withdraw()
             self.controls.where.say("")  # what is wrong by now, the status will say
             self._machine.give_way()
@@ -317,6 +319,7 @@ class Explorer(w.VBox):
         with self._lock:
             self._bar.say(state, text, bad=bad)
             self._bar.busy(busy=False)
+            self._takeaway.offer(len(self._history.runs))
             self._machine.ready()
 
     def _explain(self, run: Run) -> None:
@@ -352,6 +355,14 @@ class Explorer(w.VBox):
                     run.price = self.controls.price.value
                 self._show_beside()
                 self._show_last()
+
+    def _forget(self) -> None:
+        with self._lock:
+            if not self._running and not self._starting:  # else the press was overtaken
+                self._history.forget()
+                self._drawing.draw(self.measurement)
+                self.board.commit()
+                self._takeaway.offer(len(self._history.runs))
 
     def _show_beside(self) -> None:
         """Let the last run show the other prices too."""
@@ -400,3 +411,4 @@ class Explorer(w.VBox):
             if grid is not None and self._varied:
                 self._map.show(grid, self._limits, self.controls.price.value, ended=True)
             self._show_last()
+            self._takeaway.offer(len(self._history.runs))

@@ -51,6 +51,10 @@ class History:
             self._count += 1
             self.runs = [*self.runs, run][-self.most :]
 
+    def forget(self) -> None:
+        """Keep the newest run alone; it keeps its name."""
+        self.runs = self.runs[-1:]
+
     def judge(self, bounds: Mapping[str, float]) -> None:
         """Judge the newest run by these limits; it keeps its name and its place."""
         last, limits = self.last, Limits.of(bounds)

@@ -21,7 +21,7 @@ class Takeaway(w.VBox):
 
     def __init__(
         self, controls: Controls, board: Board, latest: Callable[[], tuple[str, Run | None]],
-        swept: Callable[[], Grid | None],
+        swept: Callable[[], Grid | None], forget: Callable[[], None],
     ) -> None:  # fmt: skip
         self._controls, self._board, self._latest = controls, board, latest
         self._swept = swept
@@ -38,7 +38,18 @@ class Takeaway(w.VBox):
             _button(self._report, "report", "Report",
                     "Write a page for those who decide: one file that opens offline and prints"),
         ]  # fmt: skip
-        super().__init__([w.HBox(buttons), self._said])
+        self._forget = _button(
+            lambda _: forget(), "forget", "Forget earlier runs",
+            "Keep the last run alone: the charts show no other",
+        )  # fmt: skip
+        self.offer(0)
+        row = w.Box([*buttons, self._forget])
+        row.add_class("tp-row")
+        super().__init__([row, self._said])
+
+    def offer(self, runs: int) -> None:
+        """Let earlier runs be forgotten, if of so many there are any."""
+        self._forget.disabled = runs < 2
 
     def _copy_code(self, _: Any) -> None:
         controls = self._controls
