@@ -46,7 +46,8 @@ STYLE = """<style>
   color: var(--jp-ui-font-color2, inherit);}
 .tp-answer, .tp-kpi, .tp-cost-line, .tp-sweep-said {font-size: 15px;}
 .tp-answer b {color: var(--jp-ui-font-color0, inherit);}
-.tp-status, .tp-status .widget-html-content, .tp-stale .widget-html-content {font-size: 13px; line-height: 1.35; height: auto;}
+.tp-status, .tp-status .widget-html-content, .tp-stale .widget-html-content {font-size: 13px;
+  line-height: 1.35; height: auto;}
 .tp-explorer .tp-bad {color: var(--jp-error-color1, #b00020);}
 .tp-sweep-said .widget-html-content {line-height: 1.4; height: auto;}
 .tp-sweep-said ul {margin: 4px 0;}
