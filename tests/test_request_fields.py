@@ -216,7 +216,7 @@ def test_the_estimate_knows_what_the_url_speaks() -> None:
     streamed = Controls("http://127.0.0.1:9/v1", settings).estimate()
     vectors = Controls("http://127.0.0.1:9/v1/embeddings", settings).estimate()
     assert streamed.startswith("estimate: at least 24 requests, 26.4 k tokens")
-    assert vectors.startswith("estimate: about 408 requests, 40.8 k tokens")
+    assert vectors.startswith("estimate: about 808 requests, 80.8 k tokens")
 
 
 def test_an_output_length_is_asked_for_only_where_tokens_come_back(controls: Controls) -> None:
