@@ -47,7 +47,7 @@ def test_a_key_is_typed_in_used_and_in_no_file(lab: Lab, lab_page: LabPage) -> N
     assert KEY[3:] not in (lab.root / name).read_text("utf-8")
 
     # with the mouse: forgotten, and another one by leaving the field
-    page.get_by_role("button", name="forget").click()
+    page.get_by_role("button", name="forget", exact=True).click()
     expect(said).to_have_text("no key yet", timeout=SOON)
     field.fill("sk-another")
     press(page, "Measure")
