@@ -55,7 +55,8 @@ def kernel(tmp_path: Path) -> Iterator[Kernel]:
     python = os.environ.get("TPWIDGETS_KERNEL_PYTHON", sys.executable)
     manager = KernelManager()
     manager.kernel_spec.argv[0] = python
-    manager.start_kernel(cwd=str(tmp_path), stderr=(tmp_path / "kernel.log").open("wb"))
+    with (tmp_path / "kernel.log").open("wb") as log:  # the kernel has its own handle by then
+        manager.start_kernel(cwd=str(tmp_path), stderr=log)
     client = manager.blocking_client()
     client.start_channels()
     client.wait_for_ready(timeout=WAIT)
