@@ -172,7 +172,9 @@ class Searched:
         points: list[Point] = []
         requests = 0
         while (command := sweep.next(points)) is not None:
-            point, sent = self._measured(sweep, command["concurrency"], seed)
+            users = command["concurrency"]
+            again = any(p["concurrency"] == users for p in points)  # another start, by chance
+            point, sent = self._measured(sweep, users, seed + 500 * again)
             points.append(point)
             requests += sent
         largest = Largest.of(points)

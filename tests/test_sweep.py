@@ -138,3 +138,26 @@ def test_levels_of_users_that_are_judged_begin_anew() -> None:
     assert not begun(Load.of((4, 1), requests=10), limited=False)
     assert not begun(Load.of("1-8", ramp_s=10), limited=True)
     assert not begun(OpenLoad.of(2), limited=True)
+
+
+@pytest.mark.quick
+def test_a_level_that_was_found_in_doubt_is_begun_once_more() -> None:
+    """Users fall into groups by chance at each start: that may decide it."""
+
+    def walk(second: bool) -> list[int]:
+        sweep, points, walked = Sweep(Load.of("auto-8"), limited=True), [], []
+        while command := sweep.next(points):
+            users = command["concurrency"]
+            keeps = users <= 3 and (second or users not in walked or users < 3)
+            walked.append(users)
+            points.append(
+                {
+                    "concurrency": users, "n": 50, "client_limited": False, "provisional": False,
+                    "limits_hold": keeps, "limits_sure": users != 3 and keeps,
+                }
+            )  # fmt: skip
+        assert sweep.next(points) is None
+        return walked
+
+    assert walk(second=True) == [1, 2, 4, 3, 3]
+    assert walk(second=False) == [1, 2, 4, 3, 3], "2 was sure to keep them: nothing is in doubt"

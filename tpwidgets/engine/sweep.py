@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from ..metrics.largest import Largest
 from ..metrics.points import precise_enough
+from ..words import level
 from ..workload.loads import PRECISION, Load
 from ..workload.ramps import HELD
 from ..workload.rates import OpenLoad
@@ -37,6 +39,8 @@ class Sweep:
         self._done = False
         self.holding = False
         """Whether a ramp is over, its load kept up until all that was sent amid it has ended."""
+        self._again: Any = None
+        """The level that was begun a second time, since it was in doubt."""
         self._search = None
         if load.auto:
             low, high = load.levels[0], load.levels[-1]
@@ -93,6 +97,10 @@ class Sweep:
     def _following(self, points: Sequence[dict[str, Any]]) -> Any:
         if self._search is not None:
             level = self._search.next(points)
+            if level is None and self._limited and self._again is None:
+                level = self._again = _in_doubt(points)
+                if level is not None:
+                    return int(level) if self._load.axis == "concurrency" else level
             whole = level is not None and self._load.axis == "concurrency"
             # a level again would be for ever: its point was lost
             return None if level in self._walked else int(level or 0) if whole else level
@@ -172,3 +180,14 @@ class Sweep:
         if self._load.seconds is not None:
             return self._load.seconds
         return Load.MAX_SECONDS if self._load.precision is None else Load.PRECISE_SECONDS
+
+
+def _in_doubt(points: Sequence[dict[str, Any]]) -> float | None:
+    """Return the level that was found to keep the limits, if it is not sure that it does.
+
+    Users fall into groups by chance at each start, which may decide it: a second start tells more.
+    """
+    found = Largest.of(p for p in points if not p["client_limited"])
+    if found.point is None or found.broken is None or found.sure == level(found.point):
+        return None
+    return level(found.point)

@@ -38,6 +38,8 @@ class Gathered:
         """Why the sweep was broken off, if it was."""
         self.finished = False
         """Whether the workers said that all is done."""
+        self.since_s = 0.0
+        """When the level under way was asked for, s on the workers' clock: windows open later."""
         self.sections = 0
         """How many sections a ramp has; 0 without one."""
         self.limits = limits
@@ -141,6 +143,8 @@ class Gathered:
         The last requests of a run, say, are no steady state.
         """
         window, self._oldest_s = live["window"], live["oldest_s"]
+        if window and window["start_s"] < self.since_s:  # it has closed by now
+            window = None
         self.open_window = Window(**window) if window else None
         if self.open_window is not None and not self._counts(self.open_window):
             self.open_window = window = None

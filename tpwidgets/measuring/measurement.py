@@ -285,6 +285,7 @@ class Measurement(UnderWay[Run]):
 
     def _next(self, fleet: Any, sweep: Any) -> None:
         command = sweep.next(self._state.rows)
+        self._state.since_s = (time.perf_counter_ns() - self.epoch_ns) / 1e9
         fleet.send(command or {"do": "finish"})
         self._level_began = time.monotonic()
         if command is not None:
