@@ -6,7 +6,8 @@ from board_page import show as show
 from drawn import point
 
 from tpwidgets.charts.fitted import fitted_rows
-from tpwidgets.cost.price import Price, usd_per_1m_output
+from tpwidgets.cost.at_point import usd_per_1m_output
+from tpwidgets.cost.price import Price
 from tpwidgets.live import Board
 from tpwidgets.metrics.scaling import fit
 from tpwidgets.metrics.timeline import Timeline

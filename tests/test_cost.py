@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from virtual import steady_run
 
-from tpwidgets.cost.price import Price, estimate, usd_per_1m_output
+from tpwidgets.cost.at_point import estimate, usd_per_1m_output
+from tpwidgets.cost.price import Price
 from tpwidgets.cost.table import cost_table
 from tpwidgets.errors import SettingsError
 from tpwidgets.metrics.points import operating_point
@@ -262,7 +263,7 @@ def test_import_stays_light():
 
 def test_no_price_is_refused_as_one_of_several() -> None:
     run = steady_run({4: 1.0}, 100, 20)
-    with pytest.raises(SettingsError, match=r"Price.listed\(…\) is None where no list"):
+    with pytest.raises(SettingsError, match="None where no list has the model"):
         run.cost([Price.per_hour(2), None])
 
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from tpwidgets.cost.price import Price, usd_per_1m_output
+from tpwidgets.cost.at_point import usd_per_1m_output
+from tpwidgets.cost.price import Price
 from tpwidgets.run import Run
 from tpwidgets.samples import Sample, Window
 from tpwidgets.widgets.history import History

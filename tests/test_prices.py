@@ -12,8 +12,8 @@ import pytest
 
 import tpwidgets as tp
 from tpwidgets.cost import listed as prices
+from tpwidgets.cost.at_point import estimate
 from tpwidgets.cost.listed import listed, unlisted
-from tpwidgets.cost.price import estimate
 from tpwidgets.cost.table import cost_rows
 from tpwidgets.measuring.politeness import NotConfirmed, ask_first
 from tpwidgets.run import Run

@@ -14,8 +14,9 @@ from tpwidgets.charts.breakeven import break_even_spec
 from tpwidgets.charts.overview import clean_rows, overview_spec
 from tpwidgets.charts.picture import picture_png
 from tpwidgets.charts.pricing import LOOKS, PRICES, price_params
+from tpwidgets.cost.at_point import own_cost, usd_per_1m_output
 from tpwidgets.cost.breakeven import BreakEven, break_even
-from tpwidgets.cost.price import Price, Tier, own_cost, usd_per_1m_output
+from tpwidgets.cost.price import Price, Tier
 from tpwidgets.cost.table import cost_rows
 from tpwidgets.live.layout import board_charts
 from tpwidgets.live.packing import COLUMNS

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from math import log2
 
-from .cost.price import Price, usd_per_1m_output, usd_per_1m_total
+from .cost.at_point import usd_per_1m_output, usd_per_1m_total
+from .cost.price import Price
 from .metrics.intervals import firm
 from .metrics.largest import Largest
 from .metrics.ramp import told as of_ramp

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .conditions import one_line
-from .cost.price import Price
+from .cost.price import Price, known
 from .metrics.slo import Limits
 from .samples import Sample, Window
 
@@ -193,15 +193,16 @@ class Run:
         """Return the prices given or, where there are none, the run's own."""
         if isinstance(given, Price):
             return [given]
-        given = list(given or ())
-        if not all(isinstance(price, Price) for price in given):
-            from .errors import SettingsError
-
-            raise SettingsError(
-                "A price is None, or no Price: Price.listed(…) is None where no list has the model."
-            )
+        given = [known(price) for price in given or ()]
         own = [self.price] if self.price is not None else []
         return given or [*own, *self.compared]
+
+    def spent_usd(self, price: Price) -> float:
+        """Return what it has cost by the token: as its spend limit counted, else by its usage."""
+        from .cost.bill import bill
+
+        spent = self.conditions.get("spent_usd")
+        return bill(self.samples, price) if spent is None else float(spent)
 
     def _priced(self, prices: Price | Iterable[Price] | None) -> list[Price]:
         chosen = self.prices(prices)

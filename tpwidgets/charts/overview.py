@@ -207,8 +207,7 @@ def _explain(rows: Sequence[Row], law: "Scaling | None" = None) -> list[str]:
 
 def _is_hollow(row: Row, percentile: str) -> bool:
     """Tell whether a percentile's point is hollow for want of requests, as `state_index` has it."""
-    odd = row.get("provisional") or row.get("client_limited") or (row.get("error_rate") or 0) >= 1
-    if odd or row.get("limits_hold") is False:
+    if _looks_otherwise(row):
         return False
     if is_whole(row):
         return not firm(row.get("n") or 0, PERCENTILES[percentile])
@@ -217,11 +216,16 @@ def _is_hollow(row: Row, percentile: str) -> bool:
 
 def _is_wide(row: Row) -> bool:
     """Tell whether throughput is hollow for its interval, as `NARROW` has it."""
-    odd = row.get("provisional") or row.get("client_limited") or (row.get("error_rate") or 0) >= 1
     value, lo, hi = (measured(row, throughput(row) + end) for end in ("", "_lo", "_hi"))
-    if odd or row.get("limits_hold") is False or None in (value, lo, hi):
+    if value is None or lo is None or hi is None or _looks_otherwise(row):
         return False
-    return bool(hi - lo > value)  # type: ignore[operator]
+    return hi - lo > value
+
+
+def _looks_otherwise(row: Row) -> bool:
+    """Tell whether a point has another look than firm or hollow, as `state_index` has it."""
+    odd = row.get("provisional") or row.get("client_limited") or row.get("limits_hold") is False
+    return bool(odd) or (row.get("error_rate") or 0) >= 1
 
 
 def _ttft(height: int, width: int | None = None) -> Spec:

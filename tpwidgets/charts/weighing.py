@@ -30,11 +30,17 @@ _FRONT = (
     "being worse in another of these"
 )
 _TONES = json.dumps([tone for tone, _ in LOOKS[:MOST]])
-USABLE = (
+_STEADY = (
     "!datum.client_limited && !datum.provisional && !datum.queue_grows"
-    f" && !isValid(datum.ramp_from) && datum.n !== 0 && !(datum.error_rate > {MAX_ERROR_RATE})"
+    " && !isValid(datum.ramp_from) && datum.n !== 0"
 )
+_FAILING = f"datum.error_rate > {MAX_ERROR_RATE}"
+USABLE = f"{_STEADY} && !({_FAILING})"
 """A Vega expression: `tpwidgets.metrics.usable`."""
+_LAWFUL = (
+    f"{_STEADY} && datum.limits_hold !== false && (datum.limits_hold === true || !({_FAILING}))"
+)
+"""The same where limits say how many may fail."""
 
 _OWN_RUN = [
     {"filter": f"datum.current !== false && !datum.own_cost && {ALIKE}"},
@@ -258,14 +264,10 @@ def _compared() -> list[Spec]:
         "from": "datum.api_usd > 0 ? datum.daily / datum.api_usd * 1e6 : null",
         "enough": "isValid(datum.from) && datum.from < datum.most ? datum.level : null",
     }
-    # limits that are kept say by themselves how many may fail
-    errors = f"!(datum.error_rate > {MAX_ERROR_RATE})"
-    lawful = USABLE.replace(errors, f"(datum.limits_hold === true || {errors})")
-    usable = f"{lawful} && datum.limits_hold !== false && datum.most > 0"
     return [
         *at_api,
         *_calculate(fields),
-        {"filter": f"{usable} && isValid(datum.api_usd)"},
+        {"filter": f"{_LAWFUL} && datum.most > 0 && isValid(datum.api_usd)"},
         {
             "joinaggregate": [
                 {"op": "max", "field": "most", "as": "best"},

@@ -10,7 +10,8 @@ from ..metrics.slo import MAX_ERROR_RATE
 from ..metrics.usable import usable
 from ..words import amid_ramp, at_level, duration, level, measured, percent, thousands, usd
 from ..workload.loads import positive
-from .price import HOUR_S, MILLION, Price, usd_per_1m_output
+from .at_point import usd_per_1m_output
+from .price import HOUR_S, MILLION, Price
 
 if TYPE_CHECKING:
     import altair as alt

@@ -6,14 +6,8 @@ from typing import TYPE_CHECKING
 
 from ..metrics.usable import usable
 from ..words import is_whole, measured
-from .price import (
-    Price,
-    for_point,
-    untold,
-    usd_per_1m_output,
-    usd_per_1m_total,
-    usd_per_request,
-)
+from .at_point import for_point, untold, usd_per_1m_output, usd_per_1m_total, usd_per_request
+from .price import Price
 
 if TYPE_CHECKING:
     import pandas as pd

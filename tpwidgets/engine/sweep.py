@@ -47,6 +47,11 @@ class Sweep:
             self._search = Search(low, high, limited, load.axis, load.precision or PRECISION)
 
     @property
+    def _anew(self) -> bool:
+        """Whether levels begin with fresh users: a verdict is to hold where just one is run."""
+        return self._limited and self._load.axis == "concurrency" and self._load.ramp_s is None
+
+    @property
     def number(self) -> int:
         """Which level is under way, from 1; 0 before the first."""
         return len(self._walked)
@@ -90,20 +95,17 @@ class Sweep:
             "seconds": self._load.seconds,
             **self._load.command(level),
         }
-        if self._limited and self._load.axis == "concurrency" and self._load.ramp_s is None:
-            command["anew"] = True  # the verdict is to hold where somebody runs just that level
-        return command
+        return command | ({"anew": True} if self._anew else {})
 
     def _following(self, points: Sequence[dict[str, Any]]) -> Any:
         if self._search is not None:
             level = self._search.next(points)
+            if level in self._walked:  # again would be for ever: its point was lost
+                return None
             if level is None and self._limited and self._again is None:
                 level = self._again = _in_doubt(points)
-                if level is not None:
-                    return int(level) if self._load.axis == "concurrency" else level
             whole = level is not None and self._load.axis == "concurrency"
-            # a level again would be for ever: its point was lost
-            return None if level in self._walked else int(level or 0) if whole else level
+            return int(level or 0) if whole else level
         levels = self._load.levels
         return levels[len(self._walked)] if len(self._walked) < len(levels) else None
 
@@ -161,14 +163,14 @@ class Sweep:
         load = self._load
         if load.ramp_s is not None:
             return load.ramp_s / len(load.levels)
-        drain_s = e2e_s if self._limited and load.axis == "concurrency" else 0.0
         window = (load.requests or load.enough(level)) / load.in_flight(level, e2e_s) * e2e_s
         if load.adaptive and load.requests is None:
             # most levels take long to become precise, not only as long as they must
             window = max(window, 0.8 * self._longest_s)
         elif load.requests is None:
             window = self._longest_s
-        return drain_s + e2e_s + (window if load.seconds is None else min(window, load.seconds))
+        settle_s = (1 + self._anew) * e2e_s
+        return settle_s + (window if load.seconds is None else min(window, load.seconds))
 
     def held_enough(self, spent_s: float) -> bool:
         """Tell whether a ramp's load is kept up no longer after so many seconds, come what may."""

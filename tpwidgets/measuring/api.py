@@ -3,11 +3,11 @@
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from ..cost.price import Price
+from ..cost.price import Price, known
 from ..endpoints.endpoint import Endpoint, resolve
 from ..endpoints.keys import Key
 from ..engine.budget import Purse, TokenPurse
-from ..errors import SettingsError, refuse_unknown
+from ..errors import refuse_unknown
 from ..metrics.slo import Limits
 from ..run import Run
 from ..selfcheck import BACKGROUND
@@ -138,7 +138,8 @@ def start(
     )  # fmt: skip
     workload = Workload.of(prompt_tokens, output_tokens, batch, shared_prefix_tokens)
     load = load_of(concurrency, rate, arrivals, burstiness, requests, seconds, precision, ramp_s)
-    judged, price = Limits.of(limits), known_price(price)
+    judged = Limits.of(limits)
+    price = None if price is None else known(price)
     timeout_s = positive("timeout_s", timeout_s, "(seconds)")
     purses: list[Purse] = []
     if spend_limit_usd is not None:
@@ -153,22 +154,6 @@ def start(
         load = restrained(target, load)
     BACKGROUND.cancel()  # two measurements at once would disturb each other
     return Measurement(target, workload, load, timeout_s, price, purses, judged).begin()
-
-
-def known_price(price: object) -> Price | None:
-    """Return a price that was given, if it is one.
-
-    Raises
-    ------
-    SettingsError
-        If it is anything else than a `Price` or None.
-    """
-    if price is None or isinstance(price, Price):
-        return price
-    raise SettingsError(
-        f"price must be a Price, such as Price.per_hour(4.50) or Price.per_token(10, 2.5), not "
-        f"{price!r}."
-    )
 
 
 SETTINGS = tuple(

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 from .. import addresses
 from ..addresses import is_near
-from ..cost.price import Price, estimate
+from ..cost.at_point import estimate
+from ..cost.price import Price
 from ..endpoints.endpoint import Endpoint
 from ..errors import SettingsError
 from ..protocols import PROTOCOLS

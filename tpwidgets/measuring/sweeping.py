@@ -7,12 +7,12 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..cost.price import Price
+from ..cost.price import Price, known
 from ..endpoints.endpoint import Endpoint, resolve
 from ..engine.budget import TokenPurse
 from ..errors import EndpointError, TpwidgetsError, refuse_unknown
 from ..words import level, per_second
-from .api import SETTINGS, known_price, start, waited
+from .api import SETTINGS, start, waited
 from .grid import COLUMNS, Grid, said
 from .measurement import Measurement, Progress
 from .meter import Live
@@ -283,7 +283,8 @@ def start_sweep(endpoint: "str | Endpoint", **settings: Any) -> Sweep:
     """
     refuse_unknown(settings.keys() - set(SETTINGS), SETTINGS, "sweep()")
     plan = Plan.of(settings)
-    known_price(settings.get("price"))
+    if settings.get("price") is not None:
+        known(settings["price"])
     if settings.get("token_limit") is not None:
         TokenPurse.of_tokens(settings["token_limit"], plan.workloads[0])
     if not settings.get("confirm"):

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..charts.breakeven import break_even_spec
 from ..charts.costs import cost_chart_spec
+from ..cost.at_point import untold, usd_per_1m_output, usd_per_1m_total
 from ..cost.breakeven import BreakEven, break_even
 from ..cost.listed import unlisted
-from ..cost.price import Price, untold, usd_per_1m_output, usd_per_1m_total
+from ..cost.price import Price
 from ..cost.table import cost_rows
 from ..errors import MeasurementError, SettingsError
 from ..metrics.largest import Largest

@@ -4,7 +4,7 @@ import base64
 from typing import TYPE_CHECKING, Any
 
 from ..charts.telling import ENOUGH
-from ..cost.price import usd_per_1m_output, usd_per_1m_total
+from ..cost.at_point import usd_per_1m_output, usd_per_1m_total
 from ..metrics.intervals import firm
 from ..run import escape
 from ..words import (

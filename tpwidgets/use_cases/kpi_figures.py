@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
 
-from ..cost.price import Price, usd_per_1m_output
+from ..cost.at_point import usd_per_1m_output
+from ..cost.price import Price
 from ..words import bound, duration, measured
 from .capacity import Between, Capacity
 from .presets import UseCase

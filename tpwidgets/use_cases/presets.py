@@ -135,15 +135,16 @@ class UseCase:
 
     def settings(self) -> dict[str, Any]:
         """Return the keywords for `tpwidgets.measure`."""
-        settings = {
+        settings: dict[str, Any] = {
             "concurrency": self.concurrency,
             "prompt_tokens": self.prompt_tokens,
             "output_tokens": self.output_tokens,
             "shared_prefix_tokens": self.shared_prefix_tokens,
             "timeout_s": self.timeout_s,
+            # other loads are foretold from what requests take: none waits until users are in step
+            "seconds": Load.MAX_SECONDS,
+            "precision": PRECISION,
         }
-        # other loads are foretold from what requests take: none waits until users are in step
-        settings |= {"seconds": Load.MAX_SECONDS, "precision": PRECISION}
         return settings | ({"limits": self.limits} if self.limits else {})
 
     def with_assumptions(self, **changes: float) -> "UseCase":

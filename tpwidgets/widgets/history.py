@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from ..cost.price import own_cost
+from ..cost.at_point import own_cost
 from ..metrics.slo import Limits
 from ..run import Run
 from ..words import are_whole

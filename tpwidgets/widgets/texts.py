@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from ..cost.price import MILLION, Price
+from ..cost.at_point import estimate
+from ..cost.price import Price
 from ..endpoints import bodies
 from ..endpoints.endpoint import Endpoint
 from ..measuring.meter import Live
 from ..measuring.shapes import SHAPES
 from ..run import Run, escape
-from ..samples import Sample
 from ..words import MISSING, count, duration, per_second, usd
 
 STYLE = """<style>
@@ -129,35 +129,16 @@ def _whole(live: Live) -> tuple[tuple[str, str], ...]:
 
 def used(live: Live, price: Price | None, runs: Sequence[Run] | None = None) -> str:
     """Return what the measurement has used so far or, once it has ended in `runs`, in all."""
-    tokens = live.prompt_tokens + live.output_tokens
-    said = (
-        f"{'so far' if runs is None else 'in all'}: {live.requests:,} requests, {tokens:,} tokens"
-    )
+    n, prompt, output = live.requests, live.prompt_tokens, live.output_tokens
+    said = f"{'so far' if runs is None else 'in all'}: {n:,} requests, {prompt + output:,} tokens"
     if price is None or price.hour is not None:
         return said
     if runs is not None:
-        return f"{said}, {usd(sum(_spent(run, price) for run in runs))}"
-    price = price.at(live.prompt_tokens / live.requests if live.requests else None)
-    most = max(price.input, price.cached_input or 0.0), price.output_at_most
-    spent = live.prompt_tokens * most[0] + live.output_tokens * most[1]
+        return f"{said}, {usd(sum(run.spent_usd(price) for run in runs))}"
+    spent = estimate(n, prompt / n, output / n, price) if n else 0.0
     # how much was cached, or reasoned, is told once it has ended
     at_most = "up to " if (price.cached_input, price.reasoning) != (None, None) else ""
-    return f"{said}, {at_most}{usd(spent / MILLION)}"
-
-
-def _spent(run: Run, price: Price) -> float:
-    """Return what a run has cost: as its spending limit counted or, without one, by its usage."""
-    spent = run.conditions.get("spent_usd")
-    return sum(_bill(sample, price) for sample in run.samples) if spent is None else float(spent)
-
-
-def _bill(sample: Sample, price: Price) -> float:
-    prompt, output = sample.prompt_tokens or 0, sample.output_tokens or 0
-    price = price.at(sample.prompt_tokens)
-    cached_pct = 100 * (sample.cached_tokens or 0) / prompt if prompt else None
-    thought = (sample.reasoning_tokens or 0) / output if output else None
-    paid = prompt * price.input_at(cached_pct) + output * price.output_at(thought)
-    return paid / MILLION
+    return f"{said}, {at_most}{usd(spent)}"
 
 
 def what_there_is(run: Run) -> str:
