@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from certificates import tls
 from hostile import PATIENCE_S, STREAM, Api, Peer, Request, Server, answer, chunk, free_port, token
-from test_measure import linux, until, worker_gone
+from test_measure_ends import linux, until, worker_gone
 
 import tpwidgets as tp
 

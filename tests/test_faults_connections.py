@@ -9,7 +9,7 @@ from certificates import tls
 from exchanges import in_loop
 from faulty import ask
 from hostile import NOT_FOUND, Peer, Server, answer, free_port
-from test_measure import linux
+from test_measure_ends import linux
 
 from tpwidgets.metrics.verdict import why
 from tpwidgets.samples import Sample
